@@ -14,17 +14,20 @@
  *   pin    what one successful MEM_CMD_PIN made; it lives until its UNPIN, the
  *          last close of the fd, or the end of the address space
  *   run    pages of a pin that are neighbours in physical memory (pfn, count)
+ *   settle make sure, after pinning, that the page-table entries are as the
+ *          device needs them and that others see the pins before they touch one
  *   charge pages counted against a user's RLIMIT_MEMLOCK (user->locked_vm) and
  *          shown as VmPin (mm->pinned_vm)
  *
  * Structure
  *
- *   struct mempinfd_ctx    one for each fd: owner, user, counters
- *     ctx->pins            xarray, indexed by the first page of the range;
- *                          an entry is the newest of a ring of pins
- *       struct mempin      one pin: count of pages, its runs
- *         full             list of chunks, each filled with runs
- *         run[]            the runs behind those in the chunks
+ *   struct mempinfd_owner    one for each address space that has fds
+ *     struct mempinfd_ctx    one for each fd: owner, user, counters
+ *       ctx->pins            xarray, indexed by the first page of the range;
+ *                            an entry is the newest of a ring of pins
+ *         struct mempin      one pin: count of pages, its runs
+ *           full             list of chunks, each filled with runs
+ *           run[]            the runs behind those in the chunks
  *
  * A pin does not remember how many runs it has: they end where their counts
  * add up to its pages.  A lone page thus costs 32 bytes and its slot.
@@ -41,27 +44,33 @@
  *
  * Lifetime
  *
- *   The ctx holds its address space with mmgrab(), never mmget(): the process
- *   can go while somebody else keeps the fd.  An mmu_notifier tells when the
- *   address space ends; its pins are undone right there.  PIN and UNPIN ask
- *   for current->mm == ctx->mm, and that is a running thread of the address
- *   space: neither can meet its end, nor succeed afterwards.
+ *   An fd holds its address space with mmgrab(), never mmget(): the process
+ *   can go while somebody else keeps the fd.  An mmu_notifier, one for all fds
+ *   of an address space, tells when that ends; its pins are undone right
+ *   there.  PIN and UNPIN ask for current->mm == ctx->mm, and that is a running
+ *   thread of the address space: neither can meet its end, nor succeed after.
  *
  * Locking
  *
- *   ctx->lock is the only lock.  It nests inside the SRCU of the mmu_notifier
- *   and outside memory allocation and the xarray's own lock.
+ *   owner->lock -> ctx->lock -> memory allocation, the xarray's own lock
+ *
+ *   Nothing is pinned with either held.  At the end of the address space both
+ *   are taken inside the SRCU of all mmu_notifiers, as it is for everybody.
+ *   Settling takes mmap_lock -> hugetlb_vma_lock -> page-table lock.
  */
 
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
 #include <linux/init.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/overflow.h>
+#include <linux/pagewalk.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -79,8 +88,8 @@
 /* Pages given to GUP at a time: its array of pointers fits a 4 KiB page. */
 #define MEMPIN_BATCH		512
 
-/* Ranges up to this many pages are built on the stack. */
-#define MEMPIN_SMALL		16
+/* Ranges up to this are built on the stack: 64 KiB, wherever it begins. */
+#define MEMPIN_SMALL		17
 
 /*
  * A folio counts its references in an int, a small one 1024 for each pin.
@@ -92,11 +101,24 @@
 static int sysctl_unprivileged_mempinfd __read_mostly;
 
 /**
+ * struct mempinfd_owner - an address space that has fds
+ * @notifier: tells when it ends; holds it, and counts the fds
+ * @lock: protects @fds, and keeps them from being freed
+ * @fds: struct mempinfd_ctx of the open ones
+ */
+struct mempinfd_owner {
+	struct mmu_notifier notifier;
+	struct mutex lock; /* fds */
+	struct list_head fds;
+};
+
+/**
  * struct mempinfd_ctx - what an fd stands for
  * @mm: address space whose memory is pinned; fixed
  * @user: who is charged; fixed
- * @notifier: tells when @mm ends
- * @lock: see there; waited for killably but where nothing may fail
+ * @owner: what all fds of @mm share
+ * @node: in @owner->fds
+ * @lock: taken killably, but where pins are undone
  * @pins: newest pin of each first page
  * @nr_pins: pins alive
  * @nr_pages: pages of these pins
@@ -105,7 +127,8 @@ static int sysctl_unprivileged_mempinfd __read_mostly;
 struct mempinfd_ctx {
 	struct mm_struct *mm;
 	struct user_struct *user;
-	struct mmu_notifier notifier;
+	struct mempinfd_owner *owner;
+	struct list_head node;
 	struct mutex lock; /* pins, the rings in it, writing nr_pins, nr_pages */
 	struct xarray pins;
 	unsigned long nr_pins;
@@ -118,13 +141,13 @@ struct mempin_range {
 	unsigned long nr_pages;
 };
 
-/* Long enough for 256 MiB of 4 KiB pages, short enough to unpin in one go. */
 struct mempin_run {
 	u64 pfn	: 48;
 	u64 nr	: 16;
 };
 
-#define MEMPIN_RUN_MAX		U16_MAX
+/* A run is unpinned, and its pages perhaps freed, without rescheduling. */
+#define MEMPIN_RUN_MAX		4096
 
 struct mempin_chunk {
 	struct mempin_chunk *next;
@@ -207,6 +230,13 @@ static int mempin_range_init(struct mempin_range *range, u64 addr, u64 size,
 
 /* ----------------------------- charging ----------------------------- */
 
+static unsigned long mempinfd_rlimit(void)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
+
+	return limit == RLIM_INFINITY ? ULONG_MAX : limit >> PAGE_SHIFT;
+}
+
 /*
  * The limit is the caller's, the count is that of the user who made the fd.
  * CAP_IPC_LOCK lifts the limit, not the counting, and is asked for only where
@@ -214,7 +244,7 @@ static int mempin_range_init(struct mempin_range *range, u64 addr, u64 size,
  */
 static int mempinfd_charge(struct mempinfd_ctx *ctx, unsigned long nr)
 {
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	unsigned long limit = mempinfd_rlimit();
 	long old = atomic_long_read(&ctx->user->locked_vm);
 	long new;
 
@@ -240,12 +270,9 @@ static void mempinfd_uncharge(struct mempinfd_ctx *ctx, unsigned long nr)
 /* What a PIN by the caller would be held to; ULONG_MAX is no limit. */
 static unsigned long mempinfd_limit(void)
 {
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
-
-	if (limit == RLIM_INFINITY ||
-	    ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK))
+	if (ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK))
 		return ULONG_MAX;
-	return limit >> PAGE_SHIFT;
+	return mempinfd_rlimit();
 }
 
 /* ---------------------------- building a pin ---------------------------- */
@@ -293,7 +320,7 @@ static int mempin_draft_init(struct mempin_draft *draft,
 	return mempin_draft_grow(draft);
 }
 
-/* Give back the room, not what was built in it. */
+/* Free the room of a draft.  The pages and full chunks live on in the pin. */
 static void mempin_draft_end(struct mempin_draft *draft)
 {
 	kfree(draft->chunk);
@@ -307,15 +334,10 @@ static bool mempin_run_continues(const struct mempin_run *run,
 	return run->pfn + run->nr == pfn && run->nr < MEMPIN_RUN_MAX;
 }
 
-/* Hand one pinned page to the draft.  On error it stays the caller's. */
-static int mempin_draft_add(struct mempin_draft *draft, struct page *page)
+static int mempin_draft_add_pfn(struct mempin_draft *draft, unsigned long pfn)
 {
-	unsigned long pfn = page_to_pfn(page);
 	struct mempin_run *run = draft->run + draft->nr_runs;
 	int ret;
-
-	if (folio_ref_count(page_folio(page)) > MEMPIN_MAX_REFS)
-		return -ENOMEM;
 
 	if (draft->nr_runs && mempin_run_continues(run - 1, pfn)) {
 		run[-1].nr++;
@@ -332,6 +354,214 @@ static int mempin_draft_add(struct mempin_draft *draft, struct page *page)
 	return 0;
 }
 
+/* Hand one pinned page to the draft.  On error it stays the caller's. */
+static int mempin_draft_add(struct mempin_draft *draft, struct page *page)
+{
+	if (folio_ref_count(page_folio(page)) > MEMPIN_MAX_REFS)
+		return -ENOMEM;
+	return mempin_draft_add_pfn(draft, page_to_pfn(page));
+}
+
+/* ------------------------------ settling ------------------------------ */
+
+/*
+ * A pin keeps the page; the device needs the page-table entry.  Whoever would
+ * change an entry of the range for housekeeping looks for pins first, under
+ * the lock of that change: the page-table lock, or mmap_lock for collapse.
+ * But GUP-fast takes no lock: it can pin a page between that look and the
+ * change, and return.
+ *
+ * So, after the pins are visible, take each of these locks once and read the
+ * entries again.  A change that was made before is seen here: the page is let
+ * go and pinned anew.  One that comes after sees the pin, because our unlock
+ * comes before its lock.
+ *
+ * While there, set the accessed bit and, in writable entries, the dirty bit:
+ * not every IOMMU can, and would fault for it.
+ *
+ * Another thread that keeps changing the mapping keeps its own process in
+ * here, rescheduling, until a fatal signal.
+ */
+
+/*
+ * The "dirty" argument of ptep_set_access_flags(): without it x86 leaves the
+ * entry to the hardware, which sets the bits as it goes.
+ */
+#define MEMPIN_SET_ALWAYS	1
+
+struct mempin_settle {
+	unsigned long start;
+	struct page **pages;
+	unsigned long nr_settled;
+	bool write;
+};
+
+static bool mempin_settle_maps(const struct mempin_settle *settle,
+			       unsigned long addr, unsigned long pfn)
+{
+	struct page *page = settle->pages[(addr - settle->start) >> PAGE_SHIFT];
+
+	return pfn == page_to_pfn(page);
+}
+
+static bool mempin_settle_pte(const struct mempin_settle *settle,
+			      struct vm_area_struct *vma, unsigned long addr,
+			      pte_t *ptep)
+{
+	pte_t pte = ptep_get(ptep);
+
+	if (!pte_present(pte) || pte_protnone(pte) ||
+	    (settle->write && !pte_write(pte)) ||
+	    !mempin_settle_maps(settle, addr, pte_pfn(pte)))
+		return false;
+
+	pte = pte_mkyoung(pte);
+	if (pte_write(pte))
+		pte = pte_mkdirty(pte);
+	if (ptep_set_access_flags(vma, addr, ptep, pte, MEMPIN_SET_ALWAYS))
+		update_mmu_cache(vma, addr, ptep);
+	return true;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/* One entry, one folio: if the first page is where it was, all are. */
+static bool mempin_settle_huge(const struct mempin_settle *settle,
+			       struct vm_area_struct *vma, unsigned long addr,
+			       pmd_t *pmdp)
+{
+	unsigned long offset = (addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT;
+	pmd_t pmd = pmdp_get(pmdp);
+
+	if (!pmd_present(pmd) || pmd_protnone(pmd) ||
+	    (settle->write && !pmd_write(pmd)) ||
+	    !mempin_settle_maps(settle, addr, pmd_pfn(pmd) + offset))
+		return false;
+
+	pmd = pmd_mkyoung(pmd);
+	if (pmd_write(pmd))
+		pmd = pmd_mkdirty(pmd);
+	if (pmdp_set_access_flags(vma, addr & HPAGE_PMD_MASK, pmdp, pmd,
+				  MEMPIN_SET_ALWAYS))
+		update_mmu_cache_pmd(vma, addr, pmdp);
+	return true;
+}
+#else
+static bool mempin_settle_huge(const struct mempin_settle *settle,
+			       struct vm_area_struct *vma, unsigned long addr,
+			       pmd_t *pmdp)
+{
+	return false;
+}
+#endif
+
+static int mempin_settle_pmd_entry(pmd_t *pmd, unsigned long addr,
+				   unsigned long end, struct mm_walk *walk)
+{
+	struct mempin_settle *settle = walk->private;
+	spinlock_t *ptl = pmd_trans_huge_lock(pmd, walk->vma);
+	pte_t *start, *pte;
+	bool settled = false;
+
+	if (ptl) {
+		settled = mempin_settle_huge(settle, walk->vma, addr, pmd);
+		spin_unlock(ptl);
+		if (settled)
+			settle->nr_settled += (end - addr) >> PAGE_SHIFT;
+		return !settled;
+	}
+
+	start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+	if (!start) {
+		walk->action = ACTION_AGAIN;
+		return 0;
+	}
+	for (pte = start; addr != end; pte++, addr += PAGE_SIZE) {
+		settled = mempin_settle_pte(settle, walk->vma, addr, pte);
+		if (!settled)
+			break;
+		settle->nr_settled++;
+	}
+	pte_unmap_unlock(start, ptl);
+	return !settled;
+}
+
+/* Huge entries of this size map device memory only, which stays as it is. */
+static int mempin_settle_pud_entry(pud_t *pud, unsigned long addr,
+				   unsigned long end, struct mm_walk *walk)
+{
+	struct mempin_settle *settle = walk->private;
+
+	if (pud_trans_huge(*pud) || pud_devmap(*pud)) {
+		settle->nr_settled += (end - addr) >> PAGE_SHIFT;
+		walk->action = ACTION_CONTINUE;
+	}
+	return 0;
+}
+
+#ifdef CONFIG_HUGETLB_PAGE
+static int mempin_settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
+				       unsigned long addr, unsigned long end,
+				       struct mm_walk *walk)
+{
+	struct mempin_settle *settle = walk->private;
+	struct vm_area_struct *vma = walk->vma;
+	unsigned long offset = (addr & ~hmask) >> PAGE_SHIFT;
+	spinlock_t *ptl = huge_pte_lock(hstate_vma(vma), walk->mm, ptep);
+	bool settled = false;
+	pte_t pte;
+
+	pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
+	if (pte_present(pte) && (!settle->write || huge_pte_write(pte)) &&
+	    mempin_settle_maps(settle, addr, pte_pfn(pte) + offset)) {
+		pte = pte_mkyoung(pte);
+		if (huge_pte_write(pte))
+			pte = huge_pte_mkdirty(pte);
+		if (huge_ptep_set_access_flags(vma, addr & hmask, ptep, pte,
+					       MEMPIN_SET_ALWAYS))
+			update_mmu_cache(vma, addr & hmask, ptep);
+		settle->nr_settled += (end - addr) >> PAGE_SHIFT;
+		settled = true;
+	}
+	spin_unlock(ptl);
+	return !settled;
+}
+#else
+#define mempin_settle_hugetlb_entry	NULL
+#endif
+
+static int mempin_settle_hole(unsigned long addr, unsigned long end, int depth,
+			      struct mm_walk *walk)
+{
+	return 1;
+}
+
+static const struct mm_walk_ops mempin_settle_ops = {
+	.pud_entry	= mempin_settle_pud_entry,
+	.pmd_entry	= mempin_settle_pmd_entry,
+	.pte_hole	= mempin_settle_hole,
+	.hugetlb_entry	= mempin_settle_hugetlb_entry,
+	.walk_lock	= PGWALK_RDLOCK,
+};
+
+/* Returns how many of the @nr pages from @start on are settled. */
+static int mempin_settle(unsigned long start, int nr, struct page **pages,
+			 bool write)
+{
+	struct mempin_settle settle = {
+		.start = start, .pages = pages, .write = write,
+	};
+	struct mm_struct *mm = current->mm;
+
+	if (mmap_read_lock_killable(mm))
+		return 0;
+	walk_page_range(mm, start, start + ((unsigned long)nr << PAGE_SHIFT),
+			&mempin_settle_ops, &settle);
+	mmap_read_unlock(mm);
+	return settle.nr_settled;
+}
+
+/* -------------------------- pinning a range -------------------------- */
+
 /* GUP has more errors than the interface. */
 static int mempin_errno(long err)
 {
@@ -342,38 +572,47 @@ static int mempin_errno(long err)
 	case -ENOMEM:
 	case -EOPNOTSUPP:
 		return err;
+	case -EBUSY: /* the page could not be moved to where it may stay */
+		return -ENOMEM;
 	default:
 		return -EFAULT;
 	}
 }
 
 /*
- * What the mapping at @start allows decides how its pages are pinned.  Asking
- * it first also keeps GUP away from holes: it has words for the log about one
- * just below a stack.
+ * What the mapping at @start allows decides how its pages are pinned; lowers
+ * @nr to what that mapping covers.
  *
- * Lowers @nr to what one mapping covers.
+ * Asking first also keeps GUP away from holes.  It warns in the log, once an
+ * hour, of one just below a stack.  A thread that unmaps what lies there after
+ * this look can still bring that about, as with any other user of GUP.
+ *
+ * GUP-fast knows no mappings: an executable one that is not readable has to be
+ * refused here.
  */
 static int mempin_access(unsigned long start, unsigned long *nr,
 			 unsigned int *gup_flags)
 {
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
+	int ret = -EFAULT;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	vma = vma_lookup(mm, start);
-	if (vma) {
+	if (vma && (vma->vm_flags & (VM_READ | VM_WRITE))) {
 		*nr = min(*nr, (vma->vm_end - start) >> PAGE_SHIFT);
 		if (vma->vm_flags & VM_WRITE)
 			*gup_flags |= FOLL_WRITE;
+		ret = 0;
 	}
 	mmap_read_unlock(mm);
-	return vma ? 0 : -EFAULT;
+	return ret;
 }
 
 /*
- * Pin the pages that come next, as many as fit a batch and one mapping.
+ * Pin the pages that come next, as many as fit a batch, lie in one mapping and
+ * settle: none may, and the caller comes again.
  * Waiting for a userfaultfd monitor, or for swap, happens in here.
  */
 static int mempin_draft_batch(struct mempin_draft *draft,
@@ -382,7 +621,7 @@ static int mempin_draft_batch(struct mempin_draft *draft,
 	unsigned long start = (range->first + draft->nr_pages) << PAGE_SHIFT;
 	unsigned long nr = range->nr_pages - draft->nr_pages;
 	unsigned int gup_flags = FOLL_LONGTERM | FOLL_HONOR_NUMA_FAULT;
-	int i, pinned, ret;
+	int pinned, settled, i = 0, ret = 0;
 
 	nr = min(nr, draft->batch);
 	ret = mempin_access(start, &nr, &gup_flags);
@@ -393,14 +632,16 @@ static int mempin_draft_batch(struct mempin_draft *draft,
 	if (pinned <= 0)
 		return mempin_errno(pinned);
 
-	for (i = 0; i < pinned; i++) {
+	settled = mempin_settle(start, pinned, draft->pages,
+				gup_flags & FOLL_WRITE);
+	while (i < settled) {
 		ret = mempin_draft_add(draft, draft->pages[i]);
-		if (ret) {
-			unpin_user_pages(draft->pages + i, pinned - i);
-			return ret;
-		}
+		if (ret)
+			break;
+		i++;
 	}
-	return 0;
+	unpin_user_pages(draft->pages + i, pinned - i);
+	return ret;
 }
 
 static int mempin_draft_range(struct mempin_draft *draft,
@@ -426,10 +667,11 @@ static int mempin_draft_range(struct mempin_draft *draft,
  * @nr_pages were not among the first @nr_runs runs.
  *
  * The pages are not marked dirty, as other users of FOLL_WRITE have to: what
- * the device wrote went through the page-table entry, which was made dirty
- * when the page was faulted in for writing.
+ * the device wrote went through the page-table entry, which was made dirty when
+ * it settled.  If the owner has it cleaned later, a write by the device sets
+ * the bit again, or faults.
  *  - An anonymous page: reclaim takes the dirty bit from the entry when it
- *    unmaps, and it cannot have freed the page while that was pinned.
+ *    unmaps, and frees no page, lazily freed or not, while that is pinned.
  *  - A shmem page: the same; and munmap() moves the dirty bit to the folio
  *    after the device lost the entry and with it the way to the page.
  *  - A hugetlb page is never written back.
@@ -566,14 +808,16 @@ static void mempinfd_undo_all(struct mempinfd_ctx *ctx)
 {
 	struct mempin *newest, *pin;
 	unsigned long first;
+	bool last;
 
 	mutex_lock(&ctx->lock);
 	xa_for_each(&ctx->pins, first, newest) {
 		do {
 			pin = newest->next;
+			last = pin == newest;
 			mempinfd_unlink(ctx, first, newest, newest);
 			mempin_undo(ctx, pin);
-		} while (pin != newest);
+		} while (!last);
 	}
 	mutex_unlock(&ctx->lock);
 }
@@ -702,24 +946,17 @@ static void mempinfd_show_fdinfo(struct seq_file *m, struct file *file)
 }
 #endif
 
-/* exit, exec or an OOM kill: give the memory back, whoever holds the fd. */
-static void mempinfd_mm_release(struct mmu_notifier *notifier,
-				struct mm_struct *mm)
-{
-	mempinfd_undo_all(container_of(notifier, struct mempinfd_ctx,
-				       notifier));
-}
-
-static const struct mmu_notifier_ops mempinfd_notifier_ops = {
-	.release	= mempinfd_mm_release,
-};
-
 static void mempinfd_free(struct mempinfd_ctx *ctx)
 {
-	/* Outside the notifier's SRCU: this can take long. */
+	struct mempinfd_owner *owner = ctx->owner;
+
+	/* From here on the end of the address space does not find it. */
+	mutex_lock(&owner->lock);
+	list_del(&ctx->node);
+	mutex_unlock(&owner->lock);
+
 	mempinfd_undo_all(ctx);
-	/* Waits for mempinfd_mm_release() to be done with ctx; drops ctx->mm. */
-	mmu_notifier_unregister(&ctx->notifier, ctx->mm);
+	mmu_notifier_put(&owner->notifier); /* may drop ctx->mm */
 	free_uid(ctx->user);
 	kfree(ctx);
 }
@@ -740,26 +977,68 @@ static const struct file_operations mempinfd_fops = {
 	.llseek		= noop_llseek,
 };
 
+static struct mmu_notifier *mempinfd_alloc_owner(struct mm_struct *mm)
+{
+	struct mempinfd_owner *owner;
+
+	owner = kmalloc(sizeof(*owner), GFP_KERNEL_ACCOUNT);
+	if (!owner)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&owner->lock);
+	INIT_LIST_HEAD(&owner->fds);
+	return &owner->notifier;
+}
+
+static void mempinfd_free_owner(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct mempinfd_owner, notifier));
+}
+
+/* exit, exec or an OOM kill: give the memory back, whoever holds the fds. */
+static void mempinfd_mm_release(struct mmu_notifier *notifier,
+				struct mm_struct *mm)
+{
+	struct mempinfd_owner *owner;
+	struct mempinfd_ctx *ctx;
+
+	owner = container_of(notifier, struct mempinfd_owner, notifier);
+	mutex_lock(&owner->lock);
+	list_for_each_entry(ctx, &owner->fds, node)
+		mempinfd_undo_all(ctx);
+	mutex_unlock(&owner->lock);
+}
+
+static const struct mmu_notifier_ops mempinfd_notifier_ops = {
+	.release	= mempinfd_mm_release,
+	.alloc_notifier	= mempinfd_alloc_owner,
+	.free_notifier	= mempinfd_free_owner,
+};
+
 static struct mempinfd_ctx *mempinfd_alloc(void)
 {
+	struct mmu_notifier *notifier;
 	struct mempinfd_ctx *ctx;
-	int ret;
 
 	ctx = kzalloc(sizeof(*ctx), GFP_KERNEL_ACCOUNT);
 	if (!ctx)
 		return ERR_PTR(-ENOMEM);
 
-	mutex_init(&ctx->lock);
-	xa_init(&ctx->pins);
-	ctx->mm = current->mm;
-	ctx->notifier.ops = &mempinfd_notifier_ops;
-	ret = mmu_notifier_register(&ctx->notifier, ctx->mm); /* mmgrab() */
-	if (ret) {
+	notifier = mmu_notifier_get(&mempinfd_notifier_ops, current->mm);
+	if (IS_ERR(notifier)) {
 		kfree(ctx);
 		/* It gives up on any signal; the caller shall not see that. */
-		return ERR_PTR(ret == -EINTR ? -ERESTARTNOINTR : ret);
+		return notifier == ERR_PTR(-EINTR) ? ERR_PTR(-ERESTARTNOINTR) :
+						     ERR_CAST(notifier);
 	}
+
+	mutex_init(&ctx->lock);
+	xa_init_flags(&ctx->pins, XA_FLAGS_ACCOUNT);
+	ctx->mm = current->mm;
 	ctx->user = get_uid(current_user());
+	ctx->owner = container_of(notifier, struct mempinfd_owner, notifier);
+	mutex_lock(&ctx->owner->lock);
+	list_add(&ctx->node, &ctx->owner->fds);
+	mutex_unlock(&ctx->owner->lock);
 	return ctx;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* KUnit tests of the arithmetic in mempinfd.c, which includes this file. */
+/* KUnit tests of mempinfd.c, which includes this file. */
 #include <kunit/test.h>
 
 #define MEMPIN_TEST_PAGES(n)	((u64)(n) << PAGE_SHIFT)
@@ -96,10 +96,86 @@ static void mempin_run_test(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, mempin_run_continues(&run, next + 1));
 }
 
+/* Runs that do not join fill chunk after chunk; the rest stays in the draft. */
+static void mempin_draft_test(struct kunit *test)
+{
+	const unsigned int nr = 2 * MEMPIN_CHUNK_RUNS + 1;
+	struct mempin_chunk *full;
+	struct mempin_draft draft;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, mempin_draft_init(&draft, MEMPIN_SMALL + 1));
+	for (i = 0; i < nr; i++)
+		KUNIT_EXPECT_EQ(test, 0, mempin_draft_add_pfn(&draft, 2 * i));
+
+	KUNIT_EXPECT_EQ(test, nr, draft.nr_pages);
+	KUNIT_EXPECT_EQ(test, 1, draft.nr_runs);
+	KUNIT_EXPECT_EQ(test, 2 * (nr - 1), (u64)draft.run[0].pfn);
+
+	/* The chunk that filled up last comes first. */
+	for (i = 1; draft.full; i--) {
+		full = draft.full;
+		KUNIT_EXPECT_EQ(test, 2 * i * MEMPIN_CHUNK_RUNS,
+				(u64)full->run[0].pfn);
+		draft.full = full->next;
+		kfree(full);
+	}
+	KUNIT_EXPECT_EQ(test, -1, (int)i);
+	mempin_draft_end(&draft);
+}
+
+static struct mempin *mempin_test_insert(struct kunit *test,
+					 struct mempinfd_ctx *ctx,
+					 unsigned long nr_pages)
+{
+	struct mempin *pin = kunit_kzalloc(test, sizeof(*pin), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, pin);
+	pin->nr_pages = nr_pages;
+	KUNIT_ASSERT_EQ(test, 0, mempinfd_insert(ctx, 7, pin));
+	return pin;
+}
+
+/* Of pins with the same first page, the oldest that fits is taken out. */
+static void mempin_ring_test(struct kunit *test)
+{
+	struct mempin_range one = { .first = 7, .nr_pages = 1 };
+	struct mempin_range two = { .first = 7, .nr_pages = 2 };
+	struct mempin_range none = { .first = 8, .nr_pages = 1 };
+	struct mempinfd_ctx *ctx;
+	struct mempin *pin[4];
+
+	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+	mutex_init(&ctx->lock);
+	xa_init(&ctx->pins);
+
+	pin[0] = mempin_test_insert(test, ctx, 1);
+	pin[1] = mempin_test_insert(test, ctx, 2);
+	pin[2] = mempin_test_insert(test, ctx, 1);
+	pin[3] = mempin_test_insert(test, ctx, 2);
+	KUNIT_EXPECT_EQ(test, 4, ctx->nr_pins);
+	KUNIT_EXPECT_EQ(test, 6, ctx->nr_pages);
+
+	KUNIT_EXPECT_PTR_EQ(test, pin[1], mempinfd_remove(ctx, &two));
+	KUNIT_EXPECT_PTR_EQ(test, pin[3], mempinfd_remove(ctx, &two));
+	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &two)));
+	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &none)));
+	KUNIT_EXPECT_PTR_EQ(test, pin[0], mempinfd_remove(ctx, &one));
+	KUNIT_EXPECT_PTR_EQ(test, pin[2], mempinfd_remove(ctx, &one));
+	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &one)));
+
+	KUNIT_EXPECT_EQ(test, 0, ctx->nr_pins);
+	KUNIT_EXPECT_EQ(test, 0, ctx->nr_pages);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->pins));
+}
+
 static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE_PARAM(mempin_range_test, mempin_range_gen_params),
 	KUNIT_CASE(mempin_chunk_test),
 	KUNIT_CASE(mempin_run_test),
+	KUNIT_CASE(mempin_draft_test),
+	KUNIT_CASE(mempin_ring_test),
 	{}
 };
 
