@@ -36,7 +36,8 @@ static const struct mempin_range_case mempin_range_cases[] = {
 	  MEMPIN_TEST_TASK, -EFAULT },
 	{ "one byte beyond 64 bits", U64_MAX - 1, 3,
 	  MEMPIN_TEST_TASK, -EINVAL },
-	{ "everything, from 1", 1, U64_MAX, MEMPIN_TEST_TASK, -EINVAL },
+	{ "everything, from 1", 1, U64_MAX, MEMPIN_TEST_TASK, -EFAULT },
+	{ "everything, from 2", 2, U64_MAX, MEMPIN_TEST_TASK, -EINVAL },
 	{ "everything, from 0", 0, U64_MAX, MEMPIN_TEST_TASK, -EFAULT },
 	{ "above a 32-bit word", BIT_ULL(32) + PAGE_SIZE, PAGE_SIZE,
 	  BIT_ULL(32), -EFAULT },
@@ -170,10 +171,31 @@ static void mempin_ring_test(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->pins));
 }
 
+/* A page that has as many references as it may is refused. */
+static void mempin_often_test(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	struct mempin_draft draft;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_EQ(test, 0, mempin_draft_init(&draft, 1));
+
+	page_ref_add(page, MEMPIN_MAX_REFS - 1);
+	KUNIT_EXPECT_EQ(test, 0, mempin_draft_add(&draft, page));
+	page_ref_inc(page);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, mempin_draft_add(&draft, page));
+	KUNIT_EXPECT_EQ(test, 1, draft.nr_pages);
+	page_ref_sub(page, MEMPIN_MAX_REFS);
+
+	mempin_draft_end(&draft);
+	__free_page(page);
+}
+
 static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE_PARAM(mempin_range_test, mempin_range_gen_params),
 	KUNIT_CASE(mempin_chunk_test),
 	KUNIT_CASE(mempin_run_test),
+	KUNIT_CASE(mempin_often_test),
 	KUNIT_CASE(mempin_draft_test),
 	KUNIT_CASE(mempin_ring_test),
 	{}
