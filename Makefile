@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Gets the base kernel, makes build/linux of it and of this overlay, and leaves
+# the rest to tools/testing/selftests/mempinfd/qemu/Makefile there.
+
+# The base: the version of Debian's package linux-source-6.12 that is asked for
+# first. BASE=tarball-or-directory takes another kernel.
+BASE_VERSION := 6.12.117-1~deb12u1
+
+ARCH ?= x86_64
+HARNESS := tools/testing/selftests/mempinfd/qemu
+STEP := $(HARNESS)/step
+
+export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
+
+# Programs of this directory run one at a time; what they start is parallel.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+HELP := help
+BUILDING := run test test-off shell kernel check check-tables mutants wiring
+.PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
+
+help: ## show this help
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
+	@echo 'and these may follow'
+	@sed -n 's/^#   \([A-Z]*=.*\)/  \1/p' Makefile
+
+#   V=1               show everything that the build prints
+#   JOBS=N            run N jobs at a time instead of one for each CPU
+#   TESTS='errno..'   test: run these programs only
+#   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
+#   TIMEOUT=SECONDS   cut a guest that takes longer
+#   BASE=PATH         take the base kernel from this tarball or directory
+#   KDIR=DIR          patch: the kernel tree to patch
+
+ifndef MEMPINFD_LOCKED
+
+# One make at a time in this directory; the lock goes when all of it has ended.
+run: ## pin memory in a guest and show what that does
+test: ## run the tests in a guest
+test-off: ## test that a kernel without mempinfd() answers ENOSYS
+shell: ## get a prompt in the guest; the tests are in /tests
+kernel: ## build the guest's kernel only
+check: ## check style, sparse, documentation, tables and test coverage
+check-tables: ## check the number in the tables of all architectures
+mutants: ## check that the tests notice deliberate mistakes
+wiring: ## write the patches of the system call tables anew
+
+$(BUILDING):
+	@project/builddir
+	@exec 9> build/lock; \
+	flock -n 9 || { echo 'waiting for another make to end'; flock 9; }; \
+	$(MAKE) MEMPINFD_LOCKED=1 $@
+
+clean: ## remove what was built, keep the unpacked kernel
+	rm -rf build/$(ARCH) build/$(ARCH)-off
+
+distclean: ## remove the build directory
+	@project/builddir --remove
+
+else
+
+# Kernel makefiles want a path without spaces: the real one of build/.
+QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
+	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off"
+
+packages:
+	@project/packages
+
+tree: packages
+	@$(STEP) 'base kernel' build/base.log project/base build/linux
+	@$(STEP) 'overlay' build/apply.log project/apply --update build/linux
+
+run test test-off shell kernel: tree
+	@$(QEMU_MAKE) $@
+
+check check-tables mutants wiring: tree
+	@project/$@ build/linux
+
+endif
+
+patch: ## apply mempinfd to the kernel tree KDIR
+	@test -n "$(KDIR)" || { echo 'usage: make patch KDIR=DIR' >&2; exit 2; }
+	@project/apply "$(KDIR)"

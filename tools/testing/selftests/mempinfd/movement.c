@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pinned pages stay where they are, and first go to where they can stay.
+ *
+ * Every test lets the same mover work on memory that is not pinned as well:
+ * that nothing moves proves something only where things do move.
+ */
+
+#include "mempinfd_util.h"
+#include "mempinfd_mem.h"
+
+#include <glob.h>
+#include <linux/mempolicy.h>
+
+#define SEED	0x6d6f76656d656e74ULL
+#define MEBI	((size_t)1 << 20)
+
+/* Small for base pages, two pages for huge ones. */
+static size_t kind_size(enum memory_kind kind)
+{
+	size_t page = memory_kind_page(kind);
+
+	return page < MEBI ? MEBI : 2 * page;
+}
+
+/* ---- nodes ---- */
+
+static bool has_two_nodes(void)
+{
+	return !access("/sys/devices/system/node/node0", F_OK) &&
+	       !access("/sys/devices/system/node/node1", F_OK);
+}
+
+static int allocate_on(int node)
+{
+	unsigned long nodes = 1UL << node;
+
+	if (node < 0)
+		return syscall(__NR_set_mempolicy, MPOL_DEFAULT, NULL, 0);
+	return syscall(__NR_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes));
+}
+
+static int fill_on(const struct region *r, int node)
+{
+	int ret;
+
+	if (allocate_on(node))
+		return -1;
+	ret = region_fill(r, SEED);
+	return allocate_on(-1) ?: ret;
+}
+
+/* ---- movers: each tries to bring a region to a node ---- */
+
+/* One address in each page, of whatever size the pages are by now. */
+static size_t list_pages(const struct region *r, void **pages)
+{
+	uint64_t *frames = region_frames(r);
+	size_t i, n = 0;
+
+	for (i = 0; frames && i < region_base_pages(r); i++)
+		if (!(frame_flags(frames[i]) & KPAGE_FLAG(COMPOUND_TAIL)))
+			pages[n++] = r->addr + i * page_size();
+	free(frames);
+	return n;
+}
+
+static void mover_move_pages(const struct region *r, int node)
+{
+	size_t i, n = region_base_pages(r);
+	void **pages = calloc(n, sizeof(*pages));
+	int *nodes = calloc(n, sizeof(*nodes));
+	int *status = calloc(n, sizeof(*status));
+
+	for (i = 0; i < n; i++)
+		nodes[i] = node;
+	n = list_pages(r, pages);
+	syscall(__NR_move_pages, 0, n, pages, nodes, status, MPOL_MF_MOVE_ALL);
+	free(pages);
+	free(nodes);
+	free(status);
+}
+
+static void mover_mbind(const struct region *r, int node)
+{
+	unsigned long nodes = 1UL << node;
+
+	syscall(__NR_mbind, r->addr, r->size, MPOL_BIND, &nodes, 8 * sizeof(nodes),
+		MPOL_MF_MOVE_ALL);
+	syscall(__NR_mbind, r->addr, r->size, MPOL_DEFAULT, NULL, 0, 0);
+}
+
+static void mover_migrate_pages(const struct region *r, int node)
+{
+	unsigned long from = 1UL << !node, to = 1UL << node;
+
+	syscall(__NR_migrate_pages, 0, 8 * sizeof(from), &from, &to);
+}
+
+FIXTURE(node) {
+	int fd;
+	long long system_pins;
+	struct region r;
+};
+
+FIXTURE_VARIANT(node) {
+	enum memory_kind kind;
+	void (*mover)(const struct region *r, int node);
+};
+
+FIXTURE_VARIANT_ADD(node, move_pages_anon) { MEM_ANON, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_thp) { MEM_THP, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_mthp_64k) { MEM_MTHP_64K, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_hugetlb_private) { MEM_HUGETLB_PRIVATE, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_hugetlb_shared) { MEM_HUGETLB_SHARED, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_file_private) { MEM_FILE_PRIVATE, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_memfd) { MEM_MEMFD, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, move_pages_memfd_thp) { MEM_MEMFD_THP, mover_move_pages };
+FIXTURE_VARIANT_ADD(node, mbind_anon) { MEM_ANON, mover_mbind };
+FIXTURE_VARIANT_ADD(node, mbind_thp) { MEM_THP, mover_mbind };
+FIXTURE_VARIANT_ADD(node, mbind_memfd) { MEM_MEMFD, mover_mbind };
+FIXTURE_VARIANT_ADD(node, migrate_pages_anon) { MEM_ANON, mover_migrate_pages };
+FIXTURE_VARIANT_ADD(node, migrate_pages_thp) { MEM_THP, mover_migrate_pages };
+FIXTURE_VARIANT_ADD(node, migrate_pages_memfd) { MEM_MEMFD, mover_migrate_pages };
+
+FIXTURE_SETUP(node)
+{
+	if (!has_two_nodes())
+		SKIP(return, "one NUMA node only");
+	if (!memory_kind_page(variant->kind))
+		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+	self->system_pins = system_pins();
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, kind_size(variant->kind)));
+	ASSERT_EQ(0, fill_on(&self->r, 0));
+	ASSERT_TRUE(region_has_its_pages(&self->r));
+}
+
+FIXTURE_TEARDOWN(node)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(self->system_pins, system_pins());
+	region_unmap(&self->r);
+}
+
+/* How many base pages does the variant's mover move? */
+static size_t moved_to(const struct region *r, int node,
+		       void (*mover)(const struct region *r, int node))
+{
+	uint64_t *frames = region_frames(r);
+	size_t moved = 0;
+
+	if (frames) {
+		mover(r, node);
+		moved = region_moved(r, frames);
+	}
+	free(frames);
+	return moved;
+}
+
+TEST_F(node, holds_only_while_pinned)
+{
+	size_t pages = region_base_pages(&self->r);
+	struct region *r = &self->r;
+
+	EXPECT_EQ(pages, moved_to(r, 1, variant->mover));
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	EXPECT_EQ(0, moved_to(r, 0, variant->mover));
+	EXPECT_TRUE(region_holds(r, SEED));
+	EXPECT_PINNED(self->fd, 1, pages);
+	ASSERT_EQ(0, unpin(self->fd, r->addr, r->size));
+
+	EXPECT_EQ(pages, moved_to(r, 0, variant->mover));
+	EXPECT_TRUE(region_holds(r, SEED));
+}
+
+/* ---- compaction ---- */
+
+/*
+ * One page is left in each gap of this many: the free pages between attract
+ * and the lone pages are what compaction moves.  Every second one is pinned.
+ */
+#define GAP	16
+
+FIXTURE(compaction) {
+	int fd;
+	long long system_pins;
+	struct region r;
+	uint64_t *frames;
+	struct setting pcp;
+};
+
+FIXTURE_VARIANT(compaction) {
+	enum memory_kind kind;
+	int free_advice;
+};
+
+FIXTURE_VARIANT_ADD(compaction, anon) { MEM_ANON, MADV_DONTNEED };
+FIXTURE_VARIANT_ADD(compaction, memfd) { MEM_MEMFD, MADV_REMOVE };
+
+static int make_gaps(const struct region *r, int free_advice)
+{
+	size_t at, step = GAP * r->page;
+
+	for (at = 0; at < r->size; at += step)
+		if (madvise(r->addr + at + r->page, step - r->page, free_advice))
+			return -1;
+	return 0;
+}
+
+FIXTURE_SETUP(compaction)
+{
+	if (access("/proc/sys/vm/compact_memory", W_OK))
+		SKIP(return, "this kernel has no compaction");
+	self->system_pins = system_pins();
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, 64 * MEBI));
+	region_write(&self->r, SEED);
+	/* compaction does not find free pages on the CPUs' own lists: keep these short */
+	ASSERT_EQ(0, setting_change(&self->pcp, "/proc/sys/vm/percpu_pagelist_high_fraction",
+				    "1000000"));
+	EXPECT_EQ(0, make_gaps(&self->r, variant->free_advice));
+}
+
+FIXTURE_TEARDOWN(compaction)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(self->system_pins, system_pins());
+	region_unmap(&self->r);
+	setting_restore(&self->pcp);
+	free(self->frames);
+}
+
+/* Apply @call to every second lone page, starting with number @first. */
+static int each_second_page(int fd, const struct region *r, size_t first,
+			    int (*call)(int fd, const void *addr, uint64_t size))
+{
+	size_t at;
+
+	for (at = first * GAP * r->page; at < r->size; at += 2 * GAP * r->page)
+		if (call(fd, r->addr + at, r->page))
+			return -1;
+	return 0;
+}
+
+/* How many of every second lone page are no longer where they were? */
+static size_t moved_since(const struct region *r, const uint64_t *before, size_t first)
+{
+	size_t i, n = region_base_pages(r), moved = 0;
+	uint64_t *now = region_frames(r);
+
+	for (i = first * GAP; i < n; i += 2 * GAP)
+		moved += !now || now[i] != before[i];
+	free(now);
+	return moved;
+}
+
+TEST_F_TIMEOUT(compaction, leaves_only_pinned_pages, 90)
+{
+	size_t pages = region_base_pages(&self->r) / GAP / 2;
+	struct region *r = &self->r;
+
+	ASSERT_EQ(0, each_second_page(self->fd, r, 0, pin));
+	EXPECT_PINNED(self->fd, pages, pages);
+	self->frames = region_frames(r);
+	ASSERT_TRUE(!!self->frames);
+
+	ASSERT_EQ(0, write_text("/proc/sys/vm/compact_memory", "1"));
+	EXPECT_EQ(0, moved_since(r, self->frames, 0));
+	EXPECT_LT(0, moved_since(r, self->frames, 1));
+
+	EXPECT_EQ(0, each_second_page(self->fd, r, 0, unpin));
+	EXPECT_PINNED(self->fd, 0, 0);
+}
+
+/* ---- memory that must be free to go: ZONE_MOVABLE ---- */
+
+#define MEMORY_DIR	"/sys/devices/system/memory/"
+
+/* A memory block that is ZONE_MOVABLE while the test runs. */
+struct block {
+	char dir[64];
+	int node;
+	uint64_t first;		/* page frame number */
+	uint64_t frames;
+};
+
+static int block_set(const struct block *b, const char *state)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/state", b->dir);
+	return write_text(path, state);
+}
+
+/* Nodes have a link each to their blocks, and blocks to their node. */
+static int block_node(const struct block *b)
+{
+	char pattern[128];
+	glob_t found;
+	int node;
+
+	snprintf(pattern, sizeof(pattern), "%s/node[0-9]*", b->dir);
+	if (glob(pattern, 0, NULL, &found))
+		return 0;
+	if (sscanf(strrchr(found.gl_pathv[0], '/'), "/node%d", &node) != 1)
+		node = -1;
+	globfree(&found);
+	return node;
+}
+
+static int block_init(struct block *b, const char *dir)
+{
+	char size[64];
+
+	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
+		return -1;
+	snprintf(b->dir, sizeof(b->dir), "%s", dir);
+	b->frames = strtoull(size, NULL, 16) / page_size();
+	b->first = strtoull(strrchr(dir, 'y') + 1, NULL, 10) * b->frames;
+	b->node = block_node(b);
+	return b->node < 0 ? -1 : 0;
+}
+
+static int block_make_movable(struct block *b, const char *dir)
+{
+	if (block_init(b, dir) || block_set(b, "offline"))
+		return -1;
+	if (!block_set(b, "online_movable"))
+		return 0;
+	block_set(b, "online");
+	return -1;
+}
+
+/* Not every block can go offline: kernel memory may be in it. */
+static int block_find_movable(struct block *b)
+{
+	int ret = -1;
+	glob_t found;
+	size_t i;
+
+	if (glob(MEMORY_DIR "memory[0-9]*", 0, NULL, &found))
+		return -1;
+	for (i = found.gl_pathc; ret && i > 0; i--)
+		ret = block_make_movable(b, found.gl_pathv[i - 1]);
+	globfree(&found);
+	return ret;
+}
+
+static void block_restore(const struct block *b)
+{
+	block_set(b, "offline");
+	block_set(b, "online_kernel");
+}
+
+static size_t count_between(const struct region *r, uint64_t first, uint64_t frames)
+{
+	uint64_t *frame = region_frames(r);
+	size_t i, inside = 0;
+
+	for (i = 0; frame && i < region_base_pages(r); i++)
+		inside += frame[i] >= first && frame[i] < first + frames;
+	free(frame);
+	return inside;
+}
+
+FIXTURE(movable_zone) {
+	int fd;
+	long long system_pins;
+	struct region r;
+	struct block block;
+};
+
+FIXTURE_VARIANT(movable_zone) {
+	enum memory_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(movable_zone, anon) { MEM_ANON };
+FIXTURE_VARIANT_ADD(movable_zone, thp) { MEM_THP };
+FIXTURE_VARIANT_ADD(movable_zone, mthp_64k) { MEM_MTHP_64K };
+FIXTURE_VARIANT_ADD(movable_zone, hugetlb) { MEM_HUGETLB_SHARED };
+FIXTURE_VARIANT_ADD(movable_zone, memfd) { MEM_MEMFD };
+FIXTURE_VARIANT_ADD(movable_zone, memfd_thp) { MEM_MEMFD_THP };
+
+FIXTURE_SETUP(movable_zone)
+{
+	if (access(MEMORY_DIR "block_size_bytes", R_OK))
+		SKIP(return, "this kernel cannot take memory offline");
+	if (!memory_kind_page(variant->kind))
+		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+	self->system_pins = system_pins();
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, block_find_movable(&self->block));
+}
+
+FIXTURE_TEARDOWN(movable_zone)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(self->system_pins, system_pins());
+	if (self->r.addr)
+		region_unmap(&self->r);
+	block_restore(&self->block);
+}
+
+TEST_F_TIMEOUT(movable_zone, is_left_by_pinned_pages, 60)
+{
+	struct block *block = &self->block;
+	struct region *r = &self->r;
+	uint64_t *frames;
+
+	/* hugetlb takes its pages when it is mapped, others when touched */
+	ASSERT_EQ(0, allocate_on(block->node));
+	ASSERT_EQ(0, region_map(r, variant->kind, kind_size(variant->kind)));
+	ASSERT_EQ(0, fill_on(r, block->node));
+	ASSERT_EQ(region_base_pages(r), count_between(r, block->first, block->frames));
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	EXPECT_EQ(0, count_between(r, block->first, block->frames));
+	EXPECT_TRUE(region_holds(r, SEED));
+
+	/* the block can go, and it takes nothing along */
+	frames = region_frames(r);
+	ASSERT_TRUE(!!frames);
+	EXPECT_EQ(0, block_set(block, "offline"));
+	EXPECT_EQ(0, region_moved(r, frames));
+	EXPECT_TRUE(region_holds(r, SEED));
+	EXPECT_EQ(0, unpin(self->fd, r->addr, r->size));
+	EXPECT_PINNED(self->fd, 0, 0);
+	free(frames);
+}
+
+/* ---- memory that must be free to go: CMA ---- */
+
+#define CMA_DIR		"/sys/kernel/debug/cma/"
+#define CMA_STEP	(4 * MEBI)
+#define CMA_WANTED	16	/* pages in the area before the test goes on */
+
+struct cma {
+	char dir[64];
+	uint64_t first;		/* page frame number */
+	uint64_t frames;
+};
+
+static long long cma_read(const struct cma *cma, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
+	return read_number(path);
+}
+
+static int cma_write(const struct cma *cma, const char *name, uint64_t pages)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)pages);
+	return write_text(path, text);
+}
+
+/* The largest area that no driver uses. */
+static int cma_find(struct cma *largest)
+{
+	struct cma cma;
+	glob_t found;
+	size_t i;
+
+	largest->frames = 0;
+	if (glob(CMA_DIR "*", GLOB_ONLYDIR, NULL, &found))
+		return -1;
+	for (i = 0; i < found.gl_pathc; i++) {
+		snprintf(cma.dir, sizeof(cma.dir), "%s", found.gl_pathv[i]);
+		cma.first = cma_read(&cma, "base_pfn");
+		cma.frames = cma_read(&cma, "count");
+		if (cma.frames > largest->frames && !cma_read(&cma, "used"))
+			*largest = cma;
+	}
+	globfree(&found);
+	return largest->frames ? 0 : -1;
+}
+
+/* One page in use for a moment is enough to make it fail once. */
+static int cma_alloc_all(const struct cma *cma)
+{
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		if (!cma_write(cma, "alloc", cma->frames))
+			return 0;
+		usleep(100000);
+	}
+	return -1;
+}
+
+static int node_of_frame(uint64_t frame)
+{
+	char dir[64], size[64];
+	struct block block;
+
+	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
+		return 0;
+	snprintf(dir, sizeof(dir), MEMORY_DIR "memory%llu",
+		 (unsigned long long)frame * page_size() / strtoull(size, NULL, 16));
+	return block_init(&block, dir) ? 0 : block.node;
+}
+
+static size_t free_memory_of_node(int node)
+{
+	char path[64], name[32];
+	long long kilobytes;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
+	snprintf(name, sizeof(name), "Node %d MemFree", node);
+	kilobytes = read_field(path, name);
+	if (kilobytes < 0)
+		kilobytes = read_field("/proc/meminfo", "MemFree");
+	return kilobytes << 10;
+}
+
+/*
+ * The page allocator turns to a CMA area when that is more than half of what
+ * is free: use memory up until then, and keep the pages that came last.
+ */
+static int take_cma_pages(const struct cma *cma, struct region *r)
+{
+	int node = node_of_frame(cma->first);
+	size_t size = free_memory_of_node(node) - cma->frames * page_size();
+	struct region all, part;
+
+	if (allocate_on(node) || region_map(&all, MEM_ANON, size))
+		return -1;
+	part = all;
+	part.size = CMA_STEP;
+	for (; part.addr + part.size <= all.addr + all.size; part.addr += part.size) {
+		if (madvise(part.addr, part.size, MADV_POPULATE_WRITE))
+			break;
+		if (count_between(&part, cma->first, cma->frames) < CMA_WANTED)
+			continue;
+		*r = part;
+		munmap(part.addr + part.size, all.addr + all.size - part.addr - part.size);
+		munmap(all.addr, part.addr - all.addr);
+		return allocate_on(-1);
+	}
+	region_unmap(&all);
+	return -1;
+}
+
+FIXTURE(cma) {
+	int fd;
+	long long system_pins;
+	struct cma cma;
+	struct region r;
+};
+
+FIXTURE_SETUP(cma)
+{
+	if (cma_find(&self->cma))
+		SKIP(return, "no unused CMA area: boot with cma=");
+	self->system_pins = system_pins();
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, take_cma_pages(&self->cma, &self->r));
+	region_write(&self->r, SEED);
+}
+
+FIXTURE_TEARDOWN(cma)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(self->system_pins, system_pins());
+	region_unmap(&self->r);
+}
+
+TEST_F_TIMEOUT(cma, allocation_succeeds_in_spite_of_pins, 120)
+{
+	struct cma *cma = &self->cma;
+	struct region *r = &self->r;
+
+	ASSERT_LE(CMA_WANTED, count_between(r, cma->first, cma->frames));
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	EXPECT_EQ(0, count_between(r, cma->first, cma->frames));
+	EXPECT_TRUE(region_holds(r, SEED));
+
+	EXPECT_EQ(0, cma_alloc_all(cma));
+	EXPECT_EQ(cma->frames, cma_read(cma, "used"));
+	EXPECT_EQ(0, cma_write(cma, "free", cma->frames));
+	EXPECT_TRUE(region_holds(r, SEED));
+	EXPECT_EQ(0, unpin(self->fd, r->addr, r->size));
+	EXPECT_PINNED(self->fd, 0, 0);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The first process of the guest.  The kernel hands it what the command line
+ * has for it as environment variables:
+ *
+ *   KTAP=tty		where output goes; the kernel's log goes elsewhere
+ *   MODE=test		run TESTS=a,b,.. of each of ABIS=x,y,.. and then, for the
+ *			first ABI only, AFTER=c,..: one KTAP test with nested
+ *			results for each program
+ *   MODE=shell		give a prompt
+ *   MODE=run		run the sample
+ *   MODE=probe		show that the guest comes up
+ *
+ * The guest powers off at the end.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/limits.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define KUNIT_RESULTS	"/sys/kernel/debug/kunit/mempinfd/results"
+#define KSFT_SKIP	4
+#define DEFAULT_TIMEOUT	45	/* seconds, as in kselftest/runner.sh */
+#define KILL_TIMEOUT	10
+
+static const struct {
+	const char *type, *dir, *options;
+} mounts[] = {
+	{ "devtmpfs",	"/dev" },
+	{ "proc",	"/proc" },
+	{ "sysfs",	"/sys" },
+	{ "debugfs",	"/sys/kernel/debug" },
+	{ "tracefs",	"/sys/kernel/tracing" },
+	{ "cgroup2",	"/sys/fs/cgroup" },
+	{ "tmpfs",	"/tmp" },
+	{ "tmpfs",	"/dev/shm" },
+	{ "devpts",	"/dev/pts" },
+};
+
+static void __attribute__((noreturn)) power_off(void)
+{
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+	sync();
+	reboot(RB_POWER_OFF);
+	_exit(1);	/* the kernel panics, and that ends the guest too */
+}
+
+/* ---- set up ---- */
+
+/* A minimal kernel has not every file system, and programs say what they miss. */
+static void mount_all(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		mkdir(mounts[i].dir, 0755);
+		mount(mounts[i].type, mounts[i].dir, mounts[i].type, 0, NULL);
+	}
+	chmod("/tmp", 01777);
+	chmod("/dev/shm", 01777);
+}
+
+static void open_tty(void)
+{
+	const char *name = getenv("KTAP");
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/%s", name ? name : "console");
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		return;
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+/* Returns what the program returned, or -1 if it was killed. */
+static int run(const char *const argv[])
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		execvp(argv[0], (char **)argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+/* FS-DAX needs blocks of the size of a page. */
+static void make_file_system(const char *device)
+{
+	const char *const mke2fs[] = {
+		"/bin/sh", "-c", "exec mke2fs -F -b 4096 $0 > /dev/null 2>&1",
+		device, NULL
+	};
+
+	if (!access(device, W_OK) && run(mke2fs))
+		printf("# no file system on %s\n", device);
+}
+
+static void set_up(void)
+{
+	mount_all();
+	open_tty();
+	setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
+	setenv("HOME", "/tmp", 1);
+	setsid();
+	if (chdir("/tmp"))
+		perror("/tmp");
+	make_file_system("/dev/ram0");
+	make_file_system("/dev/pmem0");
+}
+
+/* ---- one program ---- */
+
+struct output {
+	int fd;
+	bool in_line;
+};
+
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* The results of a program are nested: two columns to the right. */
+static void indent(struct output *out, const char *text, ssize_t len)
+{
+	ssize_t i;
+
+	for (i = 0; i < len; i++) {
+		if (!out->in_line && text[i] != '\n')
+			fputs("  ", stdout);
+		out->in_line = text[i] != '\n';
+		putchar(text[i]);
+	}
+	fflush(stdout);
+}
+
+/* Returns false at the end of the output. */
+static bool copy_output(struct output *out, int milliseconds)
+{
+	struct pollfd pollfd = { .fd = out->fd, .events = POLLIN };
+	char text[4096];
+	ssize_t len;
+
+	if (poll(&pollfd, 1, milliseconds) <= 0)
+		return false;
+	len = read(out->fd, text, sizeof(text));
+	if (len <= 0)
+		return false;
+	indent(out, text, len);
+	return true;
+}
+
+static void end_line(struct output *out)
+{
+	if (out->in_line)
+		indent(out, "\n", 1);
+}
+
+static int read_timeout(void)
+{
+	FILE *settings = fopen("/tests/settings", "r");
+	int seconds;
+
+	if (!settings)
+		return DEFAULT_TIMEOUT;
+	if (fscanf(settings, "timeout=%d", &seconds) != 1)
+		seconds = DEFAULT_TIMEOUT;
+	fclose(settings);
+	return seconds;
+}
+
+static void __attribute__((noreturn)) exec_program(const char *path, int out)
+{
+	int null = open("/dev/null", O_RDONLY);
+
+	setsid();
+	dup2(null, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(out, STDERR_FILENO);
+	close(null);
+	close(out);
+	execl(path, path, NULL);
+	perror(path);
+	_exit(127);
+}
+
+static pid_t start(const char *path, struct output *out)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -1;
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		exec_program(path, fds[1]);
+	close(fds[1]);
+	out->fd = fds[0];
+	return pid;
+}
+
+/* Returns false if the program did not end in time. */
+static bool wait_program(pid_t pid, struct output *out, int *status)
+{
+	time_t end = now() + read_timeout();
+
+	while (waitpid(pid, status, WNOHANG) != pid) {
+		if (now() >= end)
+			return false;
+		if (!copy_output(out, 100))
+			usleep(1000);
+	}
+	while (copy_output(out, 0))
+		;
+	return true;
+}
+
+/* As the first process of all we reach every other. */
+static bool kill_rest(void)
+{
+	time_t end = now() + KILL_TIMEOUT;
+
+	kill(-1, SIGKILL);
+	for (;;) {
+		pid_t pid = waitpid(-1, NULL, WNOHANG);
+
+		if (pid < 0)
+			return true;
+		if (!pid && now() >= end)
+			return false;
+		if (!pid)
+			usleep(1000);
+	}
+}
+
+static void show_blocked_tasks(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY);
+
+	if (fd >= 0 && write(fd, "w", 1) < 0)
+		perror("sysrq");
+	close(fd);
+}
+
+/* ---- all programs ---- */
+
+static int programs;	/* that have been run */
+
+static void result(bool ok, const char *abi, const char *name, const char *why)
+{
+	printf("%s %d %s/%s%s\n", ok ? "ok" : "not ok", ++programs, abi, name, why);
+}
+
+static void run_program(const char *abi, const char *name)
+{
+	struct output out = { .fd = -1 };
+	char path[PATH_MAX], why[64] = "";
+	int status = 0;
+	bool in_time;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/tests/%s/%s", abi, name);
+	printf("# program %s/%s\n", abi, name);
+	pid = start(path, &out);
+	in_time = pid > 0 && wait_program(pid, &out, &status);
+	end_line(&out);
+	if (pid < 0)
+		snprintf(why, sizeof(why), " # cannot start: %s", strerror(errno));
+	else if (!in_time)
+		snprintf(why, sizeof(why), " # TIMEOUT %d seconds", read_timeout());
+	else if (WIFSIGNALED(status))
+		snprintf(why, sizeof(why), " # signal %d", WTERMSIG(status));
+	else if (WEXITSTATUS(status) == KSFT_SKIP)
+		snprintf(why, sizeof(why), " # SKIP");
+	else if (status)
+		snprintf(why, sizeof(why), " # exit=%d", WEXITSTATUS(status));
+	result(in_time && (!status || strstr(why, "SKIP")), abi, name, why);
+	close(out.fd);
+
+	if (!kill_rest()) {
+		show_blocked_tasks();
+		printf("Bail out! A process of %s/%s cannot be killed\n", abi, name);
+		power_off();
+	}
+}
+
+/* The unit tests ran when the kernel booted. */
+static void show_kunit(const char *abi)
+{
+	struct output out = { .fd = open(KUNIT_RESULTS, O_RDONLY) };
+	bool ok;
+
+	printf("# program %s/kunit\n", abi);
+	ok = copy_output(&out, 0);
+	while (copy_output(&out, 0))
+		;
+	end_line(&out);
+	result(ok, abi, "kunit", ok ? "" : " # no " KUNIT_RESULTS);
+	close(out.fd);
+}
+
+/* Calls @fn, if there is one, for each word and returns their number. */
+static int each_word(const char *variable, const char *arg,
+		     void (*fn)(const char *arg, const char *word))
+{
+	const char *value = getenv(variable);
+	char *words = strdup(value ? value : ""), *rest, *word;
+	int n = 0;
+
+	for (word = strtok_r(words, ",", &rest); word;
+	     word = strtok_r(NULL, ",", &rest), n++)
+		if (fn)
+			fn(arg, word);
+	free(words);
+	return n;
+}
+
+static void run_test(const char *abi, const char *name)
+{
+	if (strcmp(name, "kunit"))
+		run_program(abi, name);
+	else
+		show_kunit(abi);
+}
+
+static void run_abi(const char *unused, const char *abi)
+{
+	each_word("TESTS", abi, run_test);
+}
+
+/* leftover.c looks for what the kernel logs from here on. */
+static void mark_log(void)
+{
+	int fd = open("/dev/kmsg", O_WRONLY);
+
+	if (fd < 0 || write(fd, "mempinfd: tests begin", 21) < 0)
+		perror("/dev/kmsg");
+	close(fd);
+}
+
+static void run_tests(void)
+{
+	int n = each_word("TESTS", NULL, NULL) * each_word("ABIS", NULL, NULL) +
+		each_word("AFTER", NULL, NULL);
+	char abi[32] = "";
+
+	sscanf(getenv("ABIS") ?: "", "%31[^,]", abi);
+	mark_log();
+	printf("KTAP version 1\n1..%d\n", n);
+	each_word("ABIS", NULL, run_abi);
+	each_word("AFTER", abi, run_test);
+}
+
+static void run_shell(void)
+{
+	const char *const shell[] = { "/bin/sh", "-l", NULL };
+
+	ioctl(STDIN_FILENO, TIOCSCTTY, 1);
+	puts("The tests are in /tests, the sample is /mempinfd-demo; 'exit' ends the guest.");
+	run(shell);
+}
+
+static void run_sample(void)
+{
+	const char *const sample[] = { "/mempinfd-demo", NULL };
+
+	printf("# exit=%d\n", run(sample));
+}
+
+int main(void)
+{
+	const char *mode = getenv("MODE") ?: "shell";
+
+	set_up();
+	if (!strcmp(mode, "test"))
+		run_tests();
+	else if (!strcmp(mode, "run"))
+		run_sample();
+	else if (!strcmp(mode, "probe"))
+		puts("# exit=0");
+	else
+		run_shell();
+	power_off();
+}

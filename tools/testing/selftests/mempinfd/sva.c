@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The software SVA device does its jobs, and counts its faults by their cause:
+ * other tests take its word for what a real device would have seen.
+ */
+#include "mempinfd_util.h"
+#include "mempinfd_sva.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <linux/mempolicy.h>
+#include <sys/eventfd.h>
+
+#define PAGES	8
+
+FIXTURE(sva) {
+	int fd;
+	char *mem;
+	size_t size;
+	struct test_sva_stats stats;
+	struct test_sva_done done;
+};
+
+FIXTURE_SETUP(sva)
+{
+	self->fd = sva_open();
+	if (self->fd < 0)
+		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
+	self->size = PAGES * page_size();
+	self->mem = map_pages(PAGES);
+	ASSERT_NE(NULL, self->mem);
+}
+
+FIXTURE_TEARDOWN(sva)
+{
+	EXPECT_EQ(0, munmap(self->mem, self->size));
+	EXPECT_EQ(0, close(self->fd));
+}
+
+#define EXPECT_JOB(expected_status, ...)				\
+	do {								\
+		struct test_sva_job __job = { .repeat = 1, __VA_ARGS__ };	\
+									\
+		ASSERT_EQ(0, sva_run(self->fd, &__job, &self->done));	\
+		EXPECT_EQ(expected_status, self->done.status);		\
+	} while (0)
+
+/* A byte of each page is read and written back. */
+#define EXPECT_TOUCHED(expected_status, mem, size)			\
+	EXPECT_JOB(expected_status, .op = TEST_SVA_TOUCH,		\
+		   .dst = (uintptr_t)(mem), .len = (size))
+
+#define EXPECT_FAULTS(expected, cause)					\
+	do {								\
+		ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));	\
+		EXPECT_EQ(expected, self->stats.faults[cause]);		\
+		EXPECT_EQ(expected, sva_sum(self->stats.faults));	\
+	} while (0)
+
+/* ---- jobs ---- */
+
+TEST_F(sva, copies)
+{
+	char *src = map_pages(PAGES);
+	size_t len = self->size - 200;
+
+	ASSERT_NE(NULL, src);
+	memset(src, 0x5a, self->size);
+	EXPECT_JOB(0, .op = TEST_SVA_COPY, .src = (uintptr_t)src + 100,
+		   .dst = (uintptr_t)self->mem + 3, .len = len, .cookie = 42);
+	EXPECT_EQ(42, self->done.cookie);
+	EXPECT_EQ(0, memcmp(self->mem + 3, src + 100, len));
+	EXPECT_EQ(0, self->mem[2]);
+	EXPECT_EQ(0, self->mem[3 + len]);
+	munmap(src, self->size);
+}
+
+TEST_F(sva, computes_crc32)
+{
+	memcpy(self->mem + page_size() - 4, "123456789", 9);
+	EXPECT_JOB(0, .op = TEST_SVA_CRC32C, .repeat = 3,
+		   .src = (uintptr_t)self->mem + page_size() - 4, .len = 9);
+	EXPECT_EQ(0xe3069283, self->done.crc);	/* the check value of CRC-32C */
+}
+
+TEST_F(sva, rejects_bad_jobs)
+{
+	struct test_sva_job job = { .op = TEST_SVA_TOUCH, .repeat = 1, .len = 1 };
+
+	job.op = TEST_SVA_TOUCH + 1;
+	EXPECT_ERRNO(EINVAL, sva_submit(self->fd, &job));
+	job.op = TEST_SVA_TOUCH;
+	job.repeat = 0;
+	EXPECT_ERRNO(EINVAL, sva_submit(self->fd, &job));
+	job.repeat = 1;
+	job.len = 0;
+	EXPECT_ERRNO(EINVAL, sva_submit(self->fd, &job));
+	job.len = 2;
+	job.dst = UINT64_MAX;
+	EXPECT_ERRNO(EINVAL, sva_submit(self->fd, &job));
+}
+
+TEST_F(sva, says_when_it_is_done)
+{
+	struct test_sva_job job = {
+		.op = TEST_SVA_TOUCH, .repeat = 1, .dst = (uintptr_t)self->mem,
+		.len = self->size,
+	};
+	struct pollfd pollfd = { .fd = self->fd, .events = POLLIN };
+	int event = eventfd(0, EFD_CLOEXEC);
+	uint64_t count;
+
+	ASSERT_LE(0, event);
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_SET_EVENTFD, event));
+	EXPECT_EQ(0, poll(&pollfd, 1, 0));
+	ASSERT_EQ(0, sva_submit(self->fd, &job));
+	EXPECT_EQ(sizeof(count), read(event, &count, sizeof(count)));
+	EXPECT_EQ(1, count);
+	EXPECT_EQ(1, poll(&pollfd, 1, 0));
+	EXPECT_EQ(0, sva_wait(self->fd, &self->done));
+	EXPECT_EQ(0, poll(&pollfd, 1, 0));
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_SET_EVENTFD, -1));
+	close(event);
+}
+
+/* ---- faults by cause ---- */
+
+TEST_F(sva, faults_once_on_untouched_memory)
+{
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	EXPECT_FAULTS(PAGES, TEST_SVA_NOT_PRESENT);
+	EXPECT_EQ(PAGES, self->done.faults);
+	EXPECT_EQ(PAGES, sva_sum(self->stats.lasting));
+
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_RESET));
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	EXPECT_FAULTS(0, TEST_SVA_NOT_PRESENT);
+	EXPECT_EQ(PAGES, self->stats.iotlb_hits);
+}
+
+/* What is only read maps the zero page, without the right to write. */
+TEST_F(sva, faults_on_the_zero_page)
+{
+	size_t i;
+
+	for (i = 0; i < PAGES; i++)
+		touch(self->mem + i * page_size());
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	EXPECT_FAULTS(PAGES, TEST_SVA_WRITE_PROTECTED);
+}
+
+TEST_F(sva, obeys_mprotect)
+{
+	memset(self->mem, 1, self->size);
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ));
+	EXPECT_TOUCHED(-EFAULT, self->mem, self->size);
+	EXPECT_FAULTS(1, TEST_SVA_WRITE_PROTECTED);
+
+	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_NONE));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_RESET));
+	EXPECT_TOUCHED(-EFAULT, self->mem, self->size);
+	EXPECT_FAULTS(1, TEST_SVA_PROT_NONE);
+
+	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ | PROT_WRITE));
+	EXPECT_TOUCHED(0, self->mem, self->size);
+}
+
+TEST_F(sva, cannot_reach_holes_and_the_kernel)
+{
+	EXPECT_TOUCHED(-EFAULT, page_size(), 1);
+	EXPECT_TOUCHED(-EFAULT, ~0UL - page_size(), 1);
+}
+
+/* ---- the accessed and dirty bits ---- */
+
+static int clear_accessed(void)
+{
+	return write_text("/proc/self/clear_refs", "1");
+}
+
+TEST_F(sva, sets_accessed_and_dirty_itself)
+{
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, clear_accessed());
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	EXPECT_FAULTS(0, TEST_SVA_ACCESSED);
+	EXPECT_EQ(PAGES, self->stats.ad_updates);
+}
+
+TEST_F(sva, faults_for_accessed_without_hardware_update)
+{
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_SET_MODE, TEST_SVA_NO_HW_AD));
+	EXPECT_TOUCHED(0, self->mem, self->size);
+	EXPECT_FAULTS(0, TEST_SVA_ACCESSED);
+
+	ASSERT_EQ(0, clear_accessed());
+	ASSERT_EQ(0, sva_watch(self->fd, self->mem, self->size));
+	EXPECT_EQ(PAGES, ioctl(self->fd, TEST_SVA_CHECK));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(2 * PAGES, self->stats.watched[TEST_SVA_ACCESSED]);
+}
+
+/* Reading is enough to need the accessed bit, and must come to an end. */
+TEST_F(sva, reads_memory_without_accessed_bit)
+{
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, clear_accessed());
+	EXPECT_JOB(0, .op = TEST_SVA_CRC32C, .src = (uintptr_t)self->mem,
+		   .len = self->size);
+	EXPECT_FAULTS(0, TEST_SVA_ACCESSED);
+}
+
+TEST_F(sva, faults_reading_without_hardware_update)
+{
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, clear_accessed());
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_SET_MODE, TEST_SVA_NO_HW_AD));
+	EXPECT_JOB(0, .op = TEST_SVA_CRC32C, .src = (uintptr_t)self->mem,
+		   .len = self->size);
+	EXPECT_FAULTS(PAGES, TEST_SVA_ACCESSED);
+}
+
+TEST_F(sva, knows_its_modes)
+{
+	EXPECT_ERRNO(EINVAL, ioctl(self->fd, TEST_SVA_SET_MODE, 2));
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_SET_MODE, 0));
+}
+
+/* ---- watching ---- */
+
+TEST_F(sva, watches_for_what_goes_and_comes_back)
+{
+	size_t last = self->size - page_size();
+
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, sva_watch(self->fd, self->mem, self->size));
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_CHECK));
+
+	ASSERT_EQ(0, mprotect(self->mem + last, page_size(), PROT_READ));
+	ASSERT_EQ(0, mprotect(self->mem + last, page_size(), PROT_READ | PROT_WRITE));
+	self->mem[last] = 2;
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_CHECK));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(1, self->stats.watched[TEST_SVA_WRITE_PROTECTED]);
+	EXPECT_EQ(1, sva_sum(self->stats.watched));
+}
+
+TEST_F(sva, watches_migration)
+{
+	int node = 1, status = 0;
+	void *page = self->mem;
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "one NUMA node only");
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, sva_watch(self->fd, self->mem, self->size));
+	ASSERT_EQ(0, syscall(__NR_move_pages, 0, 1, &page, &node, &status,
+			     MPOL_MF_MOVE));
+	ASSERT_EQ(1, status);
+
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(1, sva_sum(self->stats.watched));
+	EXPECT_EQ(0, self->stats.watched[TEST_SVA_MOVED]);
+	EXPECT_EQ(1, ioctl(self->fd, TEST_SVA_CHECK));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(1, self->stats.watched[TEST_SVA_MOVED]);
+}
+
+TEST_F(sva, stops_watching)
+{
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, sva_watch(self->fd, self->mem, self->size));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_UNWATCH));
+	ASSERT_EQ(0, madvise(self->mem, self->size, MADV_DONTNEED));
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_CHECK));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(0, sva_sum(self->stats.watched));
+}
+
+TEST_F(sva, watches_whole_pages_of_users)
+{
+	EXPECT_ERRNO(EINVAL, sva_watch(self->fd, self->mem + 1, page_size()));
+	EXPECT_ERRNO(EINVAL, sva_watch(self->fd, self->mem, page_size() + 1));
+	EXPECT_ERRNO(EINVAL, sva_watch(self->fd, self->mem, 0));
+	EXPECT_ERRNO(EFAULT, sva_watch(self->fd, self->mem, -2 * page_size()));
+}
+
+/* ---- its address space ends ---- */
+
+/* The job would take for ever: it ends because its memory does. */
+static void submit_endless(int fd, char *mem, size_t size)
+{
+	struct test_sva_job job = {
+		.op = TEST_SVA_TOUCH, .repeat = UINT32_MAX,
+		.dst = (uintptr_t)mem, .len = size,
+	};
+
+	memset(mem, 1, size);
+	_exit(sva_submit(fd, &job) ? 1 : 0);
+}
+
+TEST_F(sva, stops_at_exit)
+{
+	struct test_sva_job job = { .op = TEST_SVA_TOUCH, .repeat = 1, .len = 1 };
+	int fds[2];
+	pid_t pid;
+
+	/* a device opened by the child, and kept open by the parent */
+	ASSERT_EQ(0, pipe(fds));
+	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (!pid) {
+		int fd = sva_open();
+
+		if (write(fds[1], &fd, sizeof(fd)) == sizeof(fd))
+			submit_endless(fd, self->mem, self->size);
+		_exit(1);
+	}
+	ASSERT_LT(0, pid);
+	close(self->fd);
+	ASSERT_EQ(sizeof(self->fd), read(fds[0], &self->fd, sizeof(self->fd)));
+	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, sva_wait(self->fd, &self->done));
+	EXPECT_EQ(-ESRCH, self->done.status);
+
+	/* it is of no more use */
+	ASSERT_EQ(0, sva_run(self->fd, &job, &self->done));
+	EXPECT_EQ(-ESRCH, self->done.status);
+	EXPECT_ERRNO(ESRCH, sva_watch(self->fd, self->mem, self->size));
+	EXPECT_EQ(0, ioctl(self->fd, TEST_SVA_CHECK));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+TEST_F(sva, close_ends_jobs)
+{
+	struct test_sva_job job = {
+		.op = TEST_SVA_TOUCH, .repeat = UINT32_MAX,
+		.dst = (uintptr_t)self->mem, .len = self->size,
+	};
+
+	ASSERT_EQ(0, sva_submit(self->fd, &job));
+	ASSERT_EQ(0, sva_submit(self->fd, &job));
+	EXPECT_EQ(0, close(self->fd));
+	self->fd = sva_open();
+	ASSERT_LE(0, self->fd);
+}
+
+TEST_HARNESS_MAIN
