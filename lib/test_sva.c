@@ -66,6 +66,7 @@
 struct test_sva_iotlb {
 	unsigned long vpn;
 	unsigned long pfn;
+	unsigned long size;	/* of the entry in the page table */
 	bool valid;
 	bool write;
 };
@@ -78,12 +79,17 @@ struct test_sva_entry {
 	bool dirty;
 };
 
+struct test_sva_watched {
+	unsigned long pfn;	/* when watching began */
+	unsigned long size;	/* of the entry that was seen last */
+};
+
 struct test_sva_watch {
 	struct list_head list;
 	unsigned long start;
 	unsigned long end;
 	bool write;
-	unsigned long pfn[];
+	struct test_sva_watched page[];
 };
 
 /**
@@ -286,7 +292,7 @@ static enum test_sva_cause test_sva_translate(struct test_sva_task *task,
 		cause = TEST_SVA_OK;
 	if (cause == TEST_SVA_OK) {
 		*tlb = (struct test_sva_iotlb) {
-			.vpn = vpn, .pfn = entry.pfn,
+			.vpn = vpn, .pfn = entry.pfn, .size = entry.size,
 			.valid = true, .write = write,
 		};
 		*pfn = entry.pfn;
@@ -295,6 +301,12 @@ static enum test_sva_cause test_sva_translate(struct test_sva_task *task,
 }
 
 /* ------------------------------ watching ------------------------------ */
+
+static struct test_sva_watched *test_sva_watched(struct test_sva_watch *watch,
+						 unsigned long addr)
+{
+	return &watch->page[(addr - watch->start) >> PAGE_SHIFT];
+}
 
 /*
  * Returns how many pages of [start, end) cannot be translated.  The accessed
@@ -305,6 +317,7 @@ static long test_sva_watch_check(struct test_sva *sva,
 				 unsigned long start, unsigned long end)
 {
 	unsigned long addr = max(start, watch->start);
+	struct test_sva_watched *page;
 	struct test_sva_entry entry;
 	enum test_sva_cause cause;
 	long failed = 0;
@@ -314,8 +327,9 @@ static long test_sva_watch_check(struct test_sva *sva,
 		if ((cause == TEST_SVA_ACCESSED || cause == TEST_SVA_DIRTY) &&
 		    !(sva->mode & TEST_SVA_NO_HW_AD))
 			cause = TEST_SVA_OK;
-		if (cause == TEST_SVA_OK && entry.pfn !=
-		    watch->pfn[(addr - watch->start) >> PAGE_SHIFT])
+		page = test_sva_watched(watch, addr);
+		page->size = entry.size;
+		if (cause == TEST_SVA_OK && entry.pfn != page->pfn)
 			cause = TEST_SVA_MOVED;
 		if (cause == TEST_SVA_OK)
 			continue;
@@ -329,12 +343,12 @@ static void test_sva_watch_record(struct test_sva *sva,
 				  struct test_sva_watch *watch)
 {
 	struct test_sva_entry entry;
-	unsigned long addr, i = 0;
+	unsigned long addr;
 
 	for (addr = watch->start; addr < watch->end; addr += PAGE_SIZE) {
 		entry.pfn = ULONG_MAX;
 		test_sva_walk(sva->mm, addr, watch->write, &entry);
-		watch->pfn[i++] = entry.pfn;
+		test_sva_watched(watch, addr)->pfn = entry.pfn;
 	}
 	test_sva_watch_check(sva, watch, watch->start, watch->end);
 }
@@ -353,7 +367,7 @@ static int test_sva_watch(struct test_sva *sva, void __user *arg)
 	if (range.addr >= TASK_SIZE || range.len > TASK_SIZE - range.addr)
 		return -EFAULT;
 
-	watch = kvmalloc(struct_size(watch, pfn, range.len >> PAGE_SHIFT),
+	watch = kvmalloc(struct_size(watch, page, range.len >> PAGE_SHIFT),
 			 GFP_KERNEL_ACCOUNT);
 	if (!watch)
 		return -ENOMEM;
@@ -403,6 +417,34 @@ static long test_sva_check(struct test_sva *sva)
 
 /* ---------------------------- invalidation ---------------------------- */
 
+/*
+ * An entry goes as a whole, whatever part of it is named: for one of hugetlb
+ * that is a single page.
+ */
+static bool test_sva_iotlb_within(const struct test_sva_iotlb *tlb,
+				  unsigned long start, unsigned long end)
+{
+	unsigned long addr = tlb->vpn << PAGE_SHIFT;
+
+	return tlb->valid && ALIGN_DOWN(addr, tlb->size) < end &&
+	       (addr | (tlb->size - 1)) >= start;
+}
+
+static void test_sva_watch_invalidate(struct test_sva *sva,
+				      struct test_sva_watch *watch,
+				      unsigned long start, unsigned long end)
+{
+	unsigned long last;
+
+	start = max(start, watch->start);
+	last = min(end, watch->end) - 1;
+	if (start > last)
+		return;
+	start = ALIGN_DOWN(start, test_sva_watched(watch, start)->size);
+	last |= test_sva_watched(watch, last)->size - 1;
+	test_sva_watch_check(sva, watch, start, last + 1);
+}
+
 static void test_sva_invalidate(struct mmu_notifier *notifier,
 				struct mm_struct *mm, unsigned long start,
 				unsigned long end)
@@ -414,16 +456,12 @@ static void test_sva_invalidate(struct mmu_notifier *notifier,
 
 	spin_lock_irqsave(&sva->lock, flags);
 	sva->stats.invalidations++;
-	for (i = 0; i < TEST_SVA_IOTLB_SIZE; i++) {
-		struct test_sva_iotlb *tlb = &sva->iotlb[i];
-
-		if (tlb->vpn >= start >> PAGE_SHIFT &&
-		    tlb->vpn <= (end - 1) >> PAGE_SHIFT)
-			tlb->valid = false;
-	}
+	for (i = 0; i < TEST_SVA_IOTLB_SIZE; i++)
+		if (test_sva_iotlb_within(&sva->iotlb[i], start, end))
+			sva->iotlb[i].valid = false;
 	if (sva->alive)
 		list_for_each_entry(watch, &sva->watches, list)
-			test_sva_watch_check(sva, watch, start, end);
+			test_sva_watch_invalidate(sva, watch, start, end);
 	spin_unlock_irqrestore(&sva->lock, flags);
 }
 

@@ -27,6 +27,7 @@
 #include "mempinfd_sva.h"
 
 #include <glob.h>
+#include <pthread.h>
 #include <signal.h>
 #include <time.h>
 #include <linux/fs.h>
@@ -45,6 +46,7 @@
 #define REGION_SIZE	(4 * MEBI)	/* two huge pages */
 #define NR_SETTINGS	8
 #define CELL_SECONDS	60
+#define RACE_MS		2000
 #define SEED		0x67756172616e7465ULL
 
 #define CGROUP		"/sys/fs/cgroup/guarantee"
@@ -81,6 +83,8 @@ struct cell {
 	struct region used;	/* the part that is protected and watched */
 	int pin_fd;
 	int device;
+	int to;			/* node to which memory was moved last */
+	bool stop;
 	struct result result;
 };
 
@@ -97,6 +101,11 @@ static int cannot(struct cell *c, const char *what)
 /* Until the end of the test. */
 static int change(struct cell *c, const char *path, const char *value)
 {
+	int i;
+
+	for (i = 0; i < c->nr_settings; i++)
+		if (!strcmp(c->settings[i].path, path))
+			return write_text(path, value) ? cannot(c, path) : 0;
 	if (c->nr_settings == NR_SETTINGS) {
 		errno = ENOSPC;
 		return cannot(c, path);
@@ -172,14 +181,22 @@ static int protect_io_uring(struct cell *c)
 	return 0;
 }
 
-static int protect_mempinfd(struct cell *c)
+static int open_mempinfd(struct cell *c)
 {
 	c->pin_fd = mempinfd();
-	if (c->pin_fd < 0)
-		return cannot(c, "mempinfd");
+	return c->pin_fd < 0 ? cannot(c, "mempinfd") : 0;
+}
+
+static int protect_pin(struct cell *c)
+{
 	if (pin(c->pin_fd, c->used.addr, c->used.size))
 		return cannot(c, "MEM_CMD_PIN");
 	return 0;
+}
+
+static int protect_mempinfd(struct cell *c)
+{
+	return open_mempinfd(c) ?: protect_pin(c);
 }
 
 enum expectation {
@@ -193,12 +210,14 @@ static const struct protection {
 	int (*protect)(struct cell *c);
 	enum expectation expect;
 	bool without_numa_balancing;
+	bool raced;		/* comes and goes while the stressor works */
 } protections[] = {
 	{ "none", .expect = SOME },
 	{ "mlock", protect_mlock },
 	{ "mlock+sysctls", protect_sysctls, .without_numa_balancing = true },
 	{ "io_uring", protect_io_uring },
 	{ "mempinfd", protect_mempinfd, .expect = NONE },
+	{ "mempinfd-raced", open_mempinfd, .expect = NONE, .raced = true },
 };
 
 /* ---- nodes ---- */
@@ -218,16 +237,24 @@ static int allocate_on(int node)
 	return syscall(__NR_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes));
 }
 
+/* There and back again. */
+static int next_node(struct cell *c)
+{
+	c->to = !c->to;
+	return c->to;
+}
+
 static int stress_move_pages(struct cell *c)
 {
+	size_t i, n = c->used.size / c->used.page;
 	const struct region *r = &c->used;
-	size_t i, n = r->size / r->page;
+	int node = next_node(c);
 	void *pages[n];
 	int nodes[n], status[n];
 
 	for (i = 0; i < n; i++) {
 		pages[i] = r->addr + i * r->page;
-		nodes[i] = 1;
+		nodes[i] = node;
 	}
 	if (syscall(__NR_move_pages, 0, n, pages, nodes, status, MPOL_MF_MOVE) < 0)
 		return cannot(c, "move_pages");
@@ -237,7 +264,7 @@ static int stress_move_pages(struct cell *c)
 /* Answers EIO if not all pages could be moved. */
 static int stress_mbind(struct cell *c)
 {
-	unsigned long nodes = 1UL << 1;
+	unsigned long nodes = 1UL << next_node(c);
 
 	if (syscall(__NR_mbind, c->used.addr, c->used.size, MPOL_BIND, &nodes,
 		    8 * sizeof(nodes), MPOL_MF_MOVE) && errno != EIO)
@@ -247,7 +274,7 @@ static int stress_mbind(struct cell *c)
 
 static int stress_migrate_pages(struct cell *c)
 {
-	unsigned long from = 1UL << 0, to = 1UL << 1;
+	unsigned long to = 1UL << next_node(c), from = 3 & ~to;
 
 	if (syscall(__NR_migrate_pages, 0, 8 * sizeof(from), &from, &to) < 0)
 		return cannot(c, "migrate_pages");
@@ -299,16 +326,16 @@ static const char *need_swap(void)
 	return have_swap ? NULL : "cannot swap to " SWAP_DEVICE;
 }
 
+/* Answers EINVAL for memory that is locked. */
 static int stress_pageout(struct cell *c)
 {
-	if (madvise(c->used.addr, c->used.size, MADV_PAGEOUT))
+	if (madvise(c->used.addr, c->used.size, MADV_PAGEOUT) && errno != EINVAL)
 		return cannot(c, "MADV_PAGEOUT");
 	return 0;
 }
 
 static int make_cold(struct cell *c)
 {
-	/* of memory that is locked there is nothing to be said */
 	if (madvise(c->used.addr, c->used.size, MADV_COLD) && errno != EINVAL)
 		return cannot(c, "MADV_COLD");
 	return 0;
@@ -451,32 +478,58 @@ static const char *need_compaction(void)
 	       "this kernel has no compaction" : NULL;
 }
 
-/*
- * Each page of the region gets neighbours that go away once all of it is
- * there.  The pages that are left alone, and the room between them, are what
- * compaction lives on.
- */
-#define NEIGHBOURS	7
+#define HOG_SIZE	(512 * MEBI)
+#define NEIGHBOURS	15
 
-static int fill_with_gaps(struct cell *c)
+/*
+ * Compaction moves pages up, to what is free at the end of the zone.  New pages
+ * come from there: use it up for a while.
+ */
+static int hog_memory(struct cell *c, struct region *hog)
 {
 	struct setting thp[2];
-	struct region filler;
-	size_t at, step;
-	int ret;
+	size_t at;
 
-	step = NEIGHBOURS * c->all.page;
-	ret = thp_settings_for(c->all.kind, thp) ?:
-	      region_map(&filler, c->all.kind, c->all.size * NEIGHBOURS);
-	for (at = 0; !ret && at < c->all.size; at += c->all.page) {
-		memset(filler.addr + at * NEIGHBOURS, 1, step);
-		memset(c->all.addr + at, 1, c->all.page);
+	if (region_map(hog, MEM_THP, HOG_SIZE) || thp_settings_for(MEM_THP, thp))
+		return cannot(c, "memory to use up");
+	for (at = 0; at < hog->size; at += hog->page)
+		hog->addr[at] = 1;
+	setting_restore(&thp[0]);
+	return 0;
+}
+
+/*
+ * Each page of the region gets neighbours that go away once all of it is
+ * there: lone pages, and the room between them, are what compaction is for.
+ */
+static int fill_between(struct cell *c, struct region *neighbours)
+{
+	size_t at, page = c->all.page;
+	struct setting thp[2];
+
+	if (region_map(neighbours, c->all.kind, c->all.size * NEIGHBOURS) ||
+	    thp_settings_for(c->all.kind, thp))
+		return cannot(c, "memory between");
+	for (at = 0; at < c->all.size; at += page) {
+		memset(neighbours->addr + at * NEIGHBOURS, 1, page * NEIGHBOURS);
+		memset(c->all.addr + at, 1, page);
 	}
 	setting_restore(&thp[1]);
 	setting_restore(&thp[0]);
-	if (ret)
-		return cannot(c, "memory between");
-	region_unmap(&filler);
+	return 0;
+}
+
+static int fill_with_gaps(struct cell *c)
+{
+	struct region hog, neighbours;
+
+	if (madvise(c->all.addr, c->all.size, MADV_REMOVE) &&
+	    madvise(c->all.addr, c->all.size, MADV_DONTNEED))
+		return cannot(c, "MADV_DONTNEED");
+	if (hog_memory(c, &hog) || fill_between(c, &neighbours))
+		return -1;
+	region_unmap(&hog);
+	region_unmap(&neighbours);
 	return 0;
 }
 
@@ -494,7 +547,7 @@ static const char *need_thp(void)
 	return thp_size() ? NULL : "this kernel has no transparent huge pages";
 }
 
-/* Advice for base pages was to be no part of a huge one. */
+/* Base pages have been advised to stay that. */
 static int allow_huge(struct cell *c)
 {
 	if (madvise(c->all.addr, c->all.size, MADV_HUGEPAGE))
@@ -524,7 +577,7 @@ static int unfold(struct cell *c)
 
 static int prepare_collapse(struct cell *c)
 {
-	return c->kind->kind == MEM_MEMFD_THP ? unfold(c) : allow_huge(c);
+	return c->kind->kind == MEM_MEMFD_THP ? unfold(c) : 0;
 }
 
 /* Answers EINVAL or EAGAIN if that cannot be. */
@@ -533,13 +586,24 @@ static int stress_madv_collapse(struct cell *c)
 	size_t huge = thp_size();
 	uintptr_t start = ((uintptr_t)c->used.addr + huge - 1) & ~(huge - 1);
 
+	if (allow_huge(c))
+		return -1;
 	if (madvise((void *)start, huge, MADV_COLLAPSE) &&
 	    errno != EINVAL && errno != EAGAIN && errno != EBUSY)
 		return cannot(c, "MADV_COLLAPSE");
 	return 0;
 }
 
-/* It takes up only what is advised to be huge while that is enabled. */
+/* The first huge page is what brings a process to khugepaged's attention. */
+static int enter_khugepaged(struct cell *c)
+{
+	struct region r;
+
+	if (region_map(&r, MEM_THP, thp_size()) || region_fill(&r, SEED))
+		return cannot(c, "a huge page");
+	return 0;
+}
+
 static int stress_khugepaged(struct cell *c)
 {
 	char path[128];
@@ -554,6 +618,7 @@ static int stress_khugepaged(struct cell *c)
 	       change(c, KHUGEPAGED_DIR "alloc_sleep_millisecs", "0") ?:
 	       change(c, KHUGEPAGED_DIR "scan_sleep_millisecs", "1") ?:
 	       allow_huge(c) ?:
+	       enter_khugepaged(c) ?:
 	       wait_passes(c, KHUGEPAGED_DIR "full_scans", 3);
 }
 
@@ -609,6 +674,19 @@ static int cma_write(const struct cma *cma, const char *name)
 	return write_text(path, text);
 }
 
+/* One page that is in use for a moment is enough to make it fail. */
+static int cma_alloc(const struct cma *cma)
+{
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		if (!cma_write(cma, "alloc"))
+			return 0;
+		usleep(100000);
+	}
+	return -1;
+}
+
 /* The largest area that no driver uses. */
 static int cma_find(struct cma *largest)
 {
@@ -637,6 +715,22 @@ static const char *need_cma(void)
 	return cma_find(&cma) ? "no unused CMA area: boot with cma=" : NULL;
 }
 
+/* Nobody else gets pages of it until the end of the test. */
+static int hold_cma(struct cell *c)
+{
+	struct setting *s = &c->settings[c->nr_settings];
+	struct cma cma;
+
+	if (cma_find(&cma))
+		return 0;
+	if (cma_alloc(&cma))
+		return cannot(c, "CMA allocation");
+	snprintf(s->path, sizeof(s->path), "%s/free", cma.dir);
+	snprintf(s->old, sizeof(s->old), "%llu", (unsigned long long)cma.frames);
+	c->nr_settings++;
+	return 0;
+}
+
 static bool placed_in_cma(struct cell *c)
 {
 	uint64_t frame = page_frame(c->all.addr);
@@ -646,74 +740,78 @@ static bool placed_in_cma(struct cell *c)
 	       frame < cma.first + cma.frames;
 }
 
-/* One page that is in use for a moment is enough to make it fail. */
 static int stress_cma(struct cell *c)
 {
 	struct cma cma;
-	int tries;
 
-	if (cma_find(&cma))
-		return cannot(c, "CMA area");
-	for (tries = 0; tries < 10; tries++) {
-		if (!cma_write(&cma, "alloc"))
-			return cma_write(&cma, "free") ? cannot(c, "CMA free") : 0;
-		usleep(100000);
-	}
-	return cannot(c, "CMA allocation");
+	if (cma_find(&cma) || cma_alloc(&cma) || cma_write(&cma, "free"))
+		return cannot(c, "CMA allocation");
+	return 0;
 }
 
 /* ---- memory that goes away ---- */
 
-/* A block that can go: no memory of the kernel is in it. */
+/* Blocks that can go: no memory of the kernel is in them. */
+#define MAX_BLOCKS	16
+
 static struct block {
 	char state[64];
 	uint64_t first;		/* page frame number */
 	uint64_t frames;
-} removable;
+} removable[MAX_BLOCKS];
 
-static int block_find(const char *dir, uint64_t frames)
+static int nr_removable;
+
+static void block_try(const char *dir, uint64_t frames)
 {
-	struct block *b = &removable;
+	struct block *b = &removable[nr_removable];
 
+	if (nr_removable == MAX_BLOCKS)
+		return;
 	snprintf(b->state, sizeof(b->state), "%s/state", dir);
 	b->first = strtoull(strrchr(dir, 'y') + 1, NULL, 10) * frames;
-	if (write_text(b->state, "offline"))
-		return -1;
 	b->frames = frames;
-	return write_text(b->state, "online");
+	if (!write_text(b->state, "offline") && !write_text(b->state, "online"))
+		nr_removable++;
 }
 
-/* From the end, where the kernel takes memory last. */
-static void block_find_any(void)
+static void find_removable(void)
 {
 	char size[64];
-	uint64_t frames;
 	glob_t found;
 	size_t i;
 
 	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)) ||
 	    glob(NODE_DIR "memory[0-9]*", 0, NULL, &found))
 		return;
-	frames = strtoull(size, NULL, 16) / page_size();
-	for (i = found.gl_pathc; i > 0; i--)
-		if (!block_find(found.gl_pathv[i - 1], frames))
-			break;
+	for (i = 0; i < found.gl_pathc; i++)
+		block_try(found.gl_pathv[i], strtoull(size, NULL, 16) / page_size());
 	globfree(&found);
 }
 
 static const char *need_removable(void)
 {
-	if (!removable.state[0])
-		block_find_any();
-	return removable.frames ? NULL : "no memory here can go offline";
+	static bool searched;
+
+	if (!searched)
+		find_removable();
+	searched = true;
+	return nr_removable ? NULL : "no memory of node 1 can go offline";
+}
+
+static struct block *block_of(uint64_t frame)
+{
+	struct block *b;
+
+	for (b = removable; b < removable + nr_removable; b++)
+		if (frame >= b->first && frame < b->first + b->frames)
+			return b;
+	return NULL;
 }
 
 static bool placed_in_removable(struct cell *c)
 {
-	uint64_t frame = page_frame(c->all.addr);
-
-	return frame >= removable.first &&
-	       frame < removable.first + removable.frames;
+	return block_of(page_frame(c->all.addr));
 }
 
 static void on_alarm(int signal)
@@ -723,20 +821,20 @@ static void on_alarm(int signal)
 /* Going offline is tried until it works, or until a signal comes. */
 static int stress_offline(struct cell *c)
 {
+	struct block *block = block_of(page_frame(c->used.addr));
 	struct sigaction action = { .sa_handler = on_alarm };
 	int ret;
 
-	if (!placed_in_removable(c)) {
-		errno = 0;
-		return cannot(c, "staying in the block that is to go");
-	}
+	errno = 0;
+	if (!block)
+		return cannot(c, "staying where memory can go offline");
 	sigaction(SIGALRM, &action, NULL);
 	alarm(3);
-	ret = write_text(removable.state, "offline");
+	ret = write_text(block->state, "offline");
 	alarm(0);
 	if (ret && errno != EINTR)
 		return cannot(c, "offline");
-	if (!ret && write_text(removable.state, "online"))
+	if (!ret && write_text(block->state, "online"))
 		return cannot(c, "online");
 	return 0;
 }
@@ -769,12 +867,14 @@ struct not_applicable {
 static const struct stressor {
 	const char *name;
 	const char *(*need)(void);		/* what is missing here */
-	int (*prepare)(struct cell *c);		/* memory, before it is protected */
+	int (*before)(struct cell *c);		/* before there is memory */
 	bool (*placed)(struct cell *c);		/* is it where it has to be? */
+	int (*prepare)(struct cell *c);		/* before it is protected */
 	int (*stress)(struct cell *c);
 	int node;				/* of the memory */
 	bool quick;
 	bool splits;				/* transient faults are documented */
+	bool once;				/* uses up what it works with */
 	struct not_applicable not_applicable[MAX_NOT_APPLICABLE];
 } stressors[] = {
 	{ "move_pages", need_nodes, .stress = stress_move_pages, .quick = true },
@@ -788,29 +888,29 @@ static const struct stressor {
 	  .not_applicable = { { HUGETLB, "hugetlb is not reclaimed" } } },
 	{ "memory.high", need_swap, .stress = stress_memory_high,
 	  .not_applicable = { { HUGETLB, "hugetlb is not reclaimed" } } },
-	{ "ksm", need_ksm, fill_with_same, .stress = stress_ksm,
+	{ "ksm", need_ksm, .prepare = fill_with_same, .stress = stress_ksm,
 	  .not_applicable = {
 		{ SHMEM | HUGETLB, "KSM merges anonymous memory only" },
 	  } },
 	{ "clear_refs", .stress = stress_clear_refs, .quick = true,
 	  .not_applicable = { { HUGETLB, "soft-dirty does not track hugetlb" } } },
-	{ "pagemap_scan", NULL, register_async_wp, .stress = stress_pagemap_scan,
+	{ "pagemap_scan", .prepare = register_async_wp, .stress = stress_pagemap_scan,
 	  .quick = true },
 	{ "fork", .stress = stress_fork, .quick = true,
 	  .not_applicable = {
 		{ SHMEM | KIND(HUGETLB_SHARED), "fork copies no shared memory" },
 	  } },
-	{ "compaction", need_compaction, fill_with_gaps, .stress = stress_compaction,
+	{ "compaction", need_compaction, .prepare = fill_with_gaps, .stress = stress_compaction,
 	  .not_applicable = {
 		{ PMD_MAPPED | HUGETLB, "compaction makes no larger pages than these" },
 	  } },
-	{ "madv_collapse", need_thp, prepare_collapse, .stress = stress_madv_collapse,
+	{ "madv_collapse", need_thp, .prepare = prepare_collapse, .stress = stress_madv_collapse,
 	  .quick = true,
 	  .not_applicable = {
 		{ KIND(THP), "it is collapsed" },
 		{ HUGETLB, "hugetlb has one size" },
 	  } },
-	{ "khugepaged", need_thp, prepare_collapse, .stress = stress_khugepaged,
+	{ "khugepaged", need_thp, .prepare = prepare_collapse, .stress = stress_khugepaged,
 	  .not_applicable = {
 		{ KIND(THP), "it is collapsed" },
 		{ HUGETLB, "hugetlb has one size" },
@@ -832,18 +932,22 @@ static const struct stressor {
 		{ SMALL | KIND(MTHP_64K), "there is no huge entry to split" },
 		{ HUGETLB, "hugetlb does not split" },
 	  } },
-	{ "cma", need_cma, .placed = placed_in_cma, .stress = stress_cma, .node = 1 },
-	{ "offline", need_removable, .placed = placed_in_removable,
-	  .stress = stress_offline, .node = 1 },
+	{ "cma", need_cma, .placed = placed_in_cma, .stress = stress_cma, .node = 1,
+	  .once = true },
+	{ "offline", need_removable, hold_cma, placed_in_removable,
+	  .stress = stress_offline, .node = 1, .once = true },
 	{ "soft_offline", need_soft_offline, .stress = stress_soft_offline,
-	  .quick = true },
+	  .quick = true, .once = true },
 };
 
-/* Why this kernel, like any other, cannot do that; NULL if it can. */
-static const char *not_applicable(const struct stressor *s, const struct kind *k)
+/* Why that would make no test; NULL if it does. */
+static const char *not_applicable(const struct stressor *s, const struct kind *k,
+				  const struct protection *p)
 {
 	int i;
 
+	if (p->raced && s->once)
+		return "it cannot be repeated";
 	for (i = 0; i < MAX_NOT_APPLICABLE; i++)
 		if (s->not_applicable[i].kinds & (1U << k->kind))
 			return s->not_applicable[i].why;
@@ -882,6 +986,8 @@ static int cell_prepare(struct cell *c)
 {
 	if (allocate_on(need_nodes() ? -1 : c->stressor->node))
 		return cannot(c, "set_mempolicy");
+	if (c->stressor->before && c->stressor->before(c))
+		return -1;
 	if (cell_map(c))
 		return -1;
 	if (c->stressor->prepare && c->stressor->prepare(c))
@@ -910,32 +1016,93 @@ static int cell_watch(struct cell *c)
 	return 0;
 }
 
-static int cell_read(struct cell *c)
+static void add(__u64 *sum, const __u64 *counts)
+{
+	int i;
+
+	for (i = 0; i < TEST_SVA_NR_CAUSES; i++)
+		sum[i] += counts[i];
+}
+
+/* What has happened so far, and what is to be seen now. */
+static int cell_read(struct cell *c, const uint64_t *frames)
 {
 	struct test_sva_stats stats;
 
 	if (ioctl(c->device, TEST_SVA_STATS, &stats))
 		return cannot(c, "TEST_SVA_STATS");
-	memcpy(c->result.transient, stats.watched, sizeof(stats.watched));
+	add(c->result.transient, stats.watched);
 	if (ioctl(c->device, TEST_SVA_RESET) ||
 	    ioctl(c->device, TEST_SVA_CHECK) < 0 ||
 	    ioctl(c->device, TEST_SVA_STATS, &stats))
 		return cannot(c, "TEST_SVA_CHECK");
-	memcpy(c->result.lasting, stats.watched, sizeof(stats.watched));
+	add(c->result.lasting, stats.watched);
+	c->result.moved += region_moved(&c->used, frames);
 	return 0;
+}
+
+static int cell_once(struct cell *c)
+{
+	uint64_t *frames = region_frames(&c->used);
+
+	if (!frames || cell_watch(c) || c->stressor->stress(c))
+		return -1;
+	return cell_read(c, frames);
+}
+
+static void *keep_stressing(void *arg)
+{
+	struct cell *c = arg;
+
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED) && !c->stressor->stress(c))
+		;
+	return NULL;
+}
+
+/* The device watches from when PIN has returned until UNPIN. */
+static int cell_round(struct cell *c)
+{
+	uint64_t *frames;
+	int ret;
+
+	if (protect_pin(c))
+		return -1;
+	frames = region_frames(&c->used);
+	ret = !frames || cell_watch(c);
+	if (!ret) {
+		usleep(500);
+		ret = cell_read(c, frames);
+		close(c->device);
+	}
+	free(frames);
+	if (unpin(c->pin_fd, c->used.addr, c->used.size))
+		return cannot(c, "MEM_CMD_UNPIN");
+	return ret ? -1 : 0;
+}
+
+static int cell_race(struct cell *c)
+{
+	int64_t end = now_ms() + RACE_MS;
+	pthread_t thread;
+	int ret = 0;
+
+	errno = pthread_create(&thread, NULL, keep_stressing, c);
+	if (errno)
+		return cannot(c, "pthread_create");
+	while (!ret && now_ms() < end)
+		ret = cell_round(c);
+	__atomic_store_n(&c->stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	return ret;
 }
 
 static void run_cell(struct cell *c)
 {
-	uint64_t *frames;
-
 	if (cell_join(c) || cell_prepare(c) || cell_protect(c))
 		return;
-	frames = region_frames(&c->used);
-	if (!frames || cell_watch(c) || c->stressor->stress(c) || cell_read(c))
+	if (c->protection->raced ? cell_race(c) : cell_once(c))
 		return;
-	c->result.moved = region_moved(&c->used, frames);
-	c->result.ran = true;
+	c->result.ran = !c->result.why[0];
 }
 
 /* ---- all tests ---- */
@@ -1053,19 +1220,18 @@ static void print_table_head(void)
 static void print_cell(const struct cell *c)
 {
 	const struct result *r = &c->result;
-	char text[64] = "";
+	const char *text = r->why[0] ? "failed" : "";
+	char counts[64];
 
-	if (not_applicable(c->stressor, c->kind))
-		strcpy(text, "n/a");
-	else if (r->ran && !faults(r) && !r->moved)
-		strcpy(text, "0");
-	else if (r->ran)
-		sprintf(text, "%llu/%llu/%llu",
+	if (r->ran && (faults(r) || r->moved)) {
+		sprintf(counts, "%llu/%llu/%llu",
 			(unsigned long long)sva_sum(r->transient),
 			(unsigned long long)sva_sum(r->lasting),
 			(unsigned long long)r->moved);
-	else if (r->why[0])
-		strcpy(text, "failed");
+		text = counts;
+	} else if (r->ran) {
+		text = "0";
+	}
 	printf(" %15s", text);
 }
 
@@ -1142,7 +1308,7 @@ static void parse(int argc, char **argv)
 		else if (c == 'p')
 			options.protection = optarg;
 		else
-			ksft_exit_fail_msg("usage: guarantee [-a] [-c] [-s STRESSOR] [-k KIND] [-p PROTECTION]\n");
+			ksft_exit_fail_msg("usage: see the head of guarantee.c\n");
 	}
 }
 
@@ -1155,7 +1321,7 @@ static bool selected(const struct cell *c)
 {
 	const struct options *o = &options;
 
-	if (not_applicable(c->stressor, c->kind) ||
+	if (not_applicable(c->stressor, c->kind, c->protection) ||
 	    !matches(o->stressor, c->stressor->name) ||
 	    !matches(o->kind, c->kind->name) ||
 	    !matches(o->protection, c->protection->name))

@@ -262,19 +262,23 @@ static inline size_t region_base_pages(const struct region *r)
 	return r->size / sysconf(_SC_PAGESIZE);
 }
 
-/* Address space for the region, aligned to its page size, not accessible. */
+/*
+ * Address space for the region, not accessible; aligned to its page size, and
+ * so that even small pages could be replaced by huge ones.
+ */
 static inline char *region_reserve(const struct region *r)
 {
+	size_t huge = thp_size(), align = huge > r->page ? huge : r->page;
 	char *start, *addr;
 
-	start = mmap(NULL, r->size + r->page, PROT_NONE,
+	start = mmap(NULL, r->size + align, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (start == MAP_FAILED)
 		return MAP_FAILED;
-	addr = (char *)(((uintptr_t)start + r->page - 1) & ~(r->page - 1));
+	addr = (char *)(((uintptr_t)start + align - 1) & ~(align - 1));
 	if (addr > start)
 		munmap(start, addr - start);
-	munmap(addr + r->size, start + r->page - addr);
+	munmap(addr + r->size, start + align - addr);
 	return addr;
 }
 
