@@ -32,6 +32,7 @@ help: ## show this help
 #   TESTS='errno..'   test: run these programs only
 #   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
 #   TIMEOUT=SECONDS   cut a guest that takes longer
+#   GUARANTEE=n       leave the mm patches out of the kernel
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
 
@@ -71,7 +72,8 @@ packages:
 
 tree: packages
 	@$(STEP) 'base kernel' build/base.log project/base build/linux
-	@$(STEP) 'overlay' build/apply.log project/apply --update build/linux
+	@$(STEP) 'overlay' build/apply.log project/apply --update \
+		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
 run test test-off shell kernel: tree
 	@$(QEMU_MAKE) $@
