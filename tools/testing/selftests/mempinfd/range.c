@@ -156,7 +156,7 @@ TEST_F(range, last_page)
 	uint64_t last = end - self->page;
 	void *mem;
 
-	EXPECT_EQ(0, end % self->page);
+	ASSERT_EQ(0, end % self->page);
 	EXPECT_LE((uintptr_t)self->mem, end);
 	mem = mmap((void *)(uintptr_t)last, self->page, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
