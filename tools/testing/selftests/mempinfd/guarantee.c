@@ -6,13 +6,16 @@
  * takes a region of the kind, protects it, has the software SVA device watch
  * it, lets the stressor work, and counts
  *
- *   transient  moments in which the device would have faulted
- *   lasting    pages for which it would still fault when all is over
- *   moved      pages that are elsewhere then
+ *   transient  pages that the device could not have used for a moment; one
+ *              counts again with each invalidation that finds it so
+ *   lasting    pages that it still cannot use, or that are others by now, when
+ *              all is over
+ *   moved      pages whose physical address is another then
  *
- * All are 0 with mempinfd.  Without protection they are not: a stressor that
- * does not hit unprotected memory proves nothing about what is protected.  The
- * other protections are what one might take instead; what they do is shown.
+ * All are 0 with mempinfd, but that a huge mapping which its owner has split is
+ * gone for a moment.  Without protection they are not: a stressor that does not
+ * hit unprotected memory proves nothing about what is protected.  The other
+ * protections are what one might take instead; what they do is shown.
  *
  * Usage: guarantee [-a] [-c] [-s STRESSOR] [-k KIND] [-p PROTECTION]
  *
@@ -20,10 +23,11 @@
  *   -c  the table also as comma-separated values
  *   -s, -k, -p  only these
  *
- * A cell that makes no sense is in no test; the reason stands in stressors[].
+ * A cell that makes no sense is in no test: see not_applicable().
  */
 #include "mempinfd_calls.h"
 #include "mempinfd_mem.h"
+#include "mempinfd_place.h"
 #include "mempinfd_sva.h"
 
 #include <glob.h>
@@ -32,7 +36,6 @@
 #include <time.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
-#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <linux/userfaultfd.h>
 #include <sys/stat.h>
@@ -53,7 +56,6 @@
 #define SWAP_DEVICE	"/dev/ram1"
 #define MEMORY_DIR	"/sys/devices/system/memory/"
 #define NODE_DIR	"/sys/devices/system/node/node1/"
-#define CMA_DIR		"/sys/kernel/debug/cma/"
 #define NUMA_DIR	"/sys/kernel/debug/sched/numa_balancing/"
 #define NUMA_SWITCH	"/proc/sys/kernel/numa_balancing"
 #define KSM_DIR		"/sys/kernel/mm/ksm/"
@@ -84,7 +86,8 @@ struct cell {
 	int pin_fd;
 	int device;
 	int to;			/* node to which memory was moved last */
-	bool stop;
+	bool stop;		/* the race is over */
+	unsigned int rounds;	/* of it */
 	struct result result;
 };
 
@@ -130,6 +133,24 @@ static void touch_all(const struct region *r)
 
 	for (at = 0; at < r->size; at += page_size())
 		touch(r->addr + at);
+}
+
+/*
+ * Takes memory that tests shall not get.  Larger pages would bring the process
+ * to khugepaged's attention.
+ */
+static int hog_memory(struct cell *c, struct region *hog, size_t size)
+{
+	struct setting thp[2];
+	size_t at;
+
+	if (region_map(hog, MEM_MTHP_64K, size) || thp_settings_for(MEM_MTHP_64K, thp))
+		return cannot(c, "memory to use up");
+	for (at = 0; at < hog->size; at += hog->page)
+		hog->addr[at] = 1;
+	setting_restore(&thp[1]);
+	setting_restore(&thp[0]);
+	return 0;
 }
 
 /* ---- kinds of memory ---- */
@@ -224,17 +245,7 @@ static const struct protection {
 
 static const char *need_nodes(void)
 {
-	return access(NODE_DIR, F_OK) ?
-	       "one NUMA node only" : NULL;
-}
-
-static int allocate_on(int node)
-{
-	unsigned long nodes = 1UL << node;
-
-	if (node < 0)
-		return syscall(__NR_set_mempolicy, MPOL_DEFAULT, NULL, 0);
-	return syscall(__NR_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes));
+	return has_two_nodes() ? NULL : "one NUMA node only";
 }
 
 /* There and back again. */
@@ -478,25 +489,12 @@ static const char *need_compaction(void)
 	       "this kernel has no compaction" : NULL;
 }
 
-#define HOG_SIZE	(512 * MEBI)
-#define NEIGHBOURS	15
-
 /*
  * Compaction moves pages up, to what is free at the end of the zone.  New pages
- * come from there: use it up for a while.
+ * come from there: so much is used up for a while.
  */
-static int hog_memory(struct cell *c, struct region *hog)
-{
-	struct setting thp[2];
-	size_t at;
-
-	if (region_map(hog, MEM_THP, HOG_SIZE) || thp_settings_for(MEM_THP, thp))
-		return cannot(c, "memory to use up");
-	for (at = 0; at < hog->size; at += hog->page)
-		hog->addr[at] = 1;
-	setting_restore(&thp[0]);
-	return 0;
-}
+#define HOG_SIZE	(512 * MEBI)
+#define NEIGHBOURS	15
 
 /*
  * Each page of the region gets neighbours that go away once all of it is
@@ -526,7 +524,7 @@ static int fill_with_gaps(struct cell *c)
 	if (madvise(c->all.addr, c->all.size, MADV_REMOVE) &&
 	    madvise(c->all.addr, c->all.size, MADV_DONTNEED))
 		return cannot(c, "MADV_DONTNEED");
-	if (hog_memory(c, &hog) || fill_between(c, &neighbours))
+	if (hog_memory(c, &hog, HOG_SIZE) || fill_between(c, &neighbours))
 		return -1;
 	region_unmap(&hog);
 	region_unmap(&neighbours);
@@ -651,63 +649,6 @@ static int stress_dontneed_beside(struct cell *c)
 
 /* ---- contiguous memory ---- */
 
-struct cma {
-	char dir[64];
-	uint64_t first;		/* page frame number */
-	uint64_t frames;
-};
-
-static long long cma_read(const struct cma *cma, const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
-	return read_number(path);
-}
-
-static int cma_write(const struct cma *cma, const char *name)
-{
-	char path[128], text[32];
-
-	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)cma->frames);
-	return write_text(path, text);
-}
-
-/* One page that is in use for a moment is enough to make it fail. */
-static int cma_alloc(const struct cma *cma)
-{
-	int tries;
-
-	for (tries = 0; tries < 10; tries++) {
-		if (!cma_write(cma, "alloc"))
-			return 0;
-		usleep(100000);
-	}
-	return -1;
-}
-
-/* The largest area that no driver uses. */
-static int cma_find(struct cma *largest)
-{
-	struct cma cma;
-	glob_t found;
-	size_t i;
-
-	largest->frames = 0;
-	if (glob(CMA_DIR "*", GLOB_ONLYDIR, NULL, &found))
-		return -1;
-	for (i = 0; i < found.gl_pathc; i++) {
-		snprintf(cma.dir, sizeof(cma.dir), "%s", found.gl_pathv[i]);
-		cma.first = cma_read(&cma, "base_pfn");
-		cma.frames = cma_read(&cma, "count");
-		if (cma.frames > largest->frames && !cma_read(&cma, "used"))
-			*largest = cma;
-	}
-	globfree(&found);
-	return largest->frames ? 0 : -1;
-}
-
 static const char *need_cma(void)
 {
 	struct cma cma;
@@ -723,7 +664,7 @@ static int hold_cma(struct cell *c)
 
 	if (cma_find(&cma))
 		return 0;
-	if (cma_alloc(&cma))
+	if (cma_alloc_all(&cma))
 		return cannot(c, "CMA allocation");
 	snprintf(s->path, sizeof(s->path), "%s/free", cma.dir);
 	snprintf(s->old, sizeof(s->old), "%llu", (unsigned long long)cma.frames);
@@ -744,7 +685,7 @@ static int stress_cma(struct cell *c)
 {
 	struct cma cma;
 
-	if (cma_find(&cma) || cma_alloc(&cma) || cma_write(&cma, "free"))
+	if (cma_find(&cma) || cma_alloc_all(&cma) || cma_write(&cma, "free", cma.frames))
 		return cannot(c, "CMA allocation");
 	return 0;
 }
@@ -807,6 +748,19 @@ static struct block *block_of(uint64_t frame)
 		if (frame >= b->first && frame < b->first + b->frames)
 			return b;
 	return NULL;
+}
+
+/* What has been offline comes last: take all the rest of the node. */
+static int leave_removable(struct cell *c)
+{
+	size_t size = nr_removable * removable[0].frames * page_size();
+	struct region hog;
+	long long free;
+
+	if (hold_cma(c))
+		return -1;
+	free = read_field(NODE_DIR "meminfo", "Node 1 MemFree") << 10;
+	return free > (long long)size ? hog_memory(c, &hog, free - size) : 0;
 }
 
 static bool placed_in_removable(struct cell *c)
@@ -934,7 +888,7 @@ static const struct stressor {
 	  } },
 	{ "cma", need_cma, .placed = placed_in_cma, .stress = stress_cma, .node = 1,
 	  .once = true },
-	{ "offline", need_removable, hold_cma, placed_in_removable,
+	{ "offline", need_removable, leave_removable, placed_in_removable,
 	  .stress = stress_offline, .node = 1, .once = true },
 	{ "soft_offline", need_soft_offline, .stress = stress_soft_offline,
 	  .quick = true, .once = true },
@@ -1024,20 +978,31 @@ static void add(__u64 *sum, const __u64 *counts)
 		sum[i] += counts[i];
 }
 
-/* What has happened so far, and what is to be seen now. */
-static int cell_read(struct cell *c, const uint64_t *frames)
+/* What has been seen up to now, for the next time from here on. */
+static int take_stats(struct cell *c, __u64 *sum)
 {
 	struct test_sva_stats stats;
 
-	if (ioctl(c->device, TEST_SVA_STATS, &stats))
+	if (ioctl(c->device, TEST_SVA_STATS, &stats) || ioctl(c->device, TEST_SVA_RESET))
 		return cannot(c, "TEST_SVA_STATS");
-	add(c->result.transient, stats.watched);
-	if (ioctl(c->device, TEST_SVA_RESET) ||
-	    ioctl(c->device, TEST_SVA_CHECK) < 0 ||
-	    ioctl(c->device, TEST_SVA_STATS, &stats))
+	add(sum, stats.watched);
+	return 0;
+}
+
+/* Lasting is what a look finds again a little later. */
+static int cell_read(struct cell *c, const uint64_t *frames)
+{
+	struct result *r = &c->result;
+	int failed;
+
+	failed = take_stats(c, r->transient) ?: ioctl(c->device, TEST_SVA_CHECK);
+	if (failed > 0 && c->protection->raced) {
+		usleep(2000);
+		failed = take_stats(c, r->transient) ?: ioctl(c->device, TEST_SVA_CHECK);
+	}
+	if (failed < 0 || take_stats(c, r->lasting))
 		return cannot(c, "TEST_SVA_CHECK");
-	add(c->result.lasting, stats.watched);
-	c->result.moved += region_moved(&c->used, frames);
+	r->moved += region_moved(&c->used, frames);
 	return 0;
 }
 
@@ -1065,8 +1030,10 @@ static int cell_round(struct cell *c)
 	uint64_t *frames;
 	int ret;
 
-	if (protect_pin(c))
-		return -1;
+	/* memory that is just being moved cannot be pinned */
+	if (pin(c->pin_fd, c->used.addr, c->used.size))
+		return errno == ENOMEM ? 0 : cannot(c, "MEM_CMD_PIN");
+	c->rounds++;
 	frames = region_frames(&c->used);
 	ret = !frames || cell_watch(c);
 	if (!ret) {
@@ -1091,6 +1058,8 @@ static int cell_race(struct cell *c)
 		return cannot(c, "pthread_create");
 	while (!ret && now_ms() < end)
 		ret = cell_round(c);
+	if (!ret && !c->rounds)
+		ret = cannot(c, "MEM_CMD_PIN, ever");
 	__atomic_store_n(&c->stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	return ret;
@@ -1193,6 +1162,8 @@ static void report(const struct cell *c)
 	if (r->ran) {
 		show_causes("transient", r->transient);
 		show_causes("lasting", r->lasting);
+		if (c->protection->raced)
+			ksft_print_msg("  %u rounds\n", c->rounds);
 	} else {
 		ksft_print_msg("  %s\n", r->why);
 	}
@@ -1308,7 +1279,7 @@ static void parse(int argc, char **argv)
 		else if (c == 'p')
 			options.protection = optarg;
 		else
-			ksft_exit_fail_msg("usage: see the head of guarantee.c\n");
+			ksft_exit_fail_msg("there are options -a -c -s -k -p only\n");
 	}
 }
 
@@ -1370,6 +1341,7 @@ int main(int argc, char **argv)
 		ksft_exit_skip("no " SVA_DEVICE ": CONFIG_TEST_SVA\n");
 	if (make_cgroup())
 		ksft_exit_skip("no memory cgroup " CGROUP "\n");
+	kmsg_write(KMSG_EXPECTED);	/* memory going offline, and swap */
 	have_swap = !make_swap(SWAP_DEVICE) && !swapon(SWAP_DEVICE, 0);
 	cells = make_cells(&plan);
 	ksft_set_plan(plan);
@@ -1391,6 +1363,7 @@ int main(int argc, char **argv)
 	}
 	if (have_swap)
 		swapoff(SWAP_DEVICE);
+	kmsg_write(KMSG_UNEXPECTED);
 	rmdir(CGROUP);
 	ksft_finished();
 }

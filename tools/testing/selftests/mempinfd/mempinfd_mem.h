@@ -117,6 +117,18 @@ static inline void setting_restore(struct setting *s)
 	s->path[0] = 0;
 }
 
+/*
+ * Lines for the log: what the kernel says between these two is expected, and
+ * no reason for leftover.c to complain.
+ */
+#define KMSG_EXPECTED		"mempinfd: expected from here"
+#define KMSG_UNEXPECTED		"mempinfd: expected to here"
+
+static inline int kmsg_write(const char *line)
+{
+	return write_text("/dev/kmsg", line);
+}
+
 /* ---- the pages behind an address ---- */
 
 /* Fault a page in for reading. */

@@ -165,18 +165,6 @@ static inline int kmsg_new_records(int fd)
 	}
 }
 
-/*
- * Lines for the log: what the kernel says between these two is expected, and
- * no reason for leftover.c to complain.
- */
-#define KMSG_EXPECTED		"mempinfd: expected from here"
-#define KMSG_UNEXPECTED		"mempinfd: expected to here"
-
-static inline int kmsg_write(const char *line)
-{
-	return write_text("/dev/kmsg", line);
-}
-
 /* ---- who we are, and what we may ---- */
 
 static inline int set_limit(int resource, rlim_t limit)

@@ -8,9 +8,9 @@
 
 #include "mempinfd_util.h"
 #include "mempinfd_mem.h"
+#include "mempinfd_place.h"
 
 #include <glob.h>
-#include <linux/mempolicy.h>
 
 #define SEED	0x6d6f76656d656e74ULL
 #define MEBI	((size_t)1 << 20)
@@ -24,21 +24,6 @@ static size_t kind_size(enum memory_kind kind)
 }
 
 /* ---- nodes ---- */
-
-static bool has_two_nodes(void)
-{
-	return !access("/sys/devices/system/node/node0", F_OK) &&
-	       !access("/sys/devices/system/node/node1", F_OK);
-}
-
-static int allocate_on(int node)
-{
-	unsigned long nodes = 1UL << node;
-
-	if (node < 0)
-		return syscall(__NR_set_mempolicy, MPOL_DEFAULT, NULL, 0);
-	return syscall(__NR_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes));
-}
 
 static int fill_on(const struct region *r, int node)
 {
@@ -435,66 +420,8 @@ TEST_F_TIMEOUT(movable_zone, is_left_by_pinned_pages, 60)
 
 /* ---- memory that must be free to go: CMA ---- */
 
-#define CMA_DIR		"/sys/kernel/debug/cma/"
 #define CMA_STEP	(4 * MEBI)
 #define CMA_WANTED	16	/* pages in the area before the test goes on */
-
-struct cma {
-	char dir[64];
-	uint64_t first;		/* page frame number */
-	uint64_t frames;
-};
-
-static long long cma_read(const struct cma *cma, const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
-	return read_number(path);
-}
-
-static int cma_write(const struct cma *cma, const char *name, uint64_t pages)
-{
-	char path[128], text[32];
-
-	snprintf(path, sizeof(path), "%s/%s", cma->dir, name);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)pages);
-	return write_text(path, text);
-}
-
-/* The largest area that no driver uses. */
-static int cma_find(struct cma *largest)
-{
-	struct cma cma;
-	glob_t found;
-	size_t i;
-
-	largest->frames = 0;
-	if (glob(CMA_DIR "*", GLOB_ONLYDIR, NULL, &found))
-		return -1;
-	for (i = 0; i < found.gl_pathc; i++) {
-		snprintf(cma.dir, sizeof(cma.dir), "%s", found.gl_pathv[i]);
-		cma.first = cma_read(&cma, "base_pfn");
-		cma.frames = cma_read(&cma, "count");
-		if (cma.frames > largest->frames && !cma_read(&cma, "used"))
-			*largest = cma;
-	}
-	globfree(&found);
-	return largest->frames ? 0 : -1;
-}
-
-/* One page in use for a moment is enough to make it fail once. */
-static int cma_alloc_all(const struct cma *cma)
-{
-	int tries;
-
-	for (tries = 0; tries < 10; tries++) {
-		if (!cma_write(cma, "alloc", cma->frames))
-			return 0;
-		usleep(100000);
-	}
-	return -1;
-}
 
 static int node_of_frame(uint64_t frame)
 {

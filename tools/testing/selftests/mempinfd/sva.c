@@ -28,7 +28,7 @@ FIXTURE_SETUP(sva)
 		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
 	self->size = PAGES * page_size();
 	self->mem = map_pages(PAGES);
-	ASSERT_NE(NULL, self->mem);
+	ASSERT_TRUE(!!self->mem);
 }
 
 FIXTURE_TEARDOWN(sva)
@@ -64,7 +64,7 @@ TEST_F(sva, copies)
 	char *src = map_pages(PAGES);
 	size_t len = self->size - 200;
 
-	ASSERT_NE(NULL, src);
+	ASSERT_TRUE(!!src);
 	memset(src, 0x5a, self->size);
 	EXPECT_JOB(0, .op = TEST_SVA_COPY, .src = (uintptr_t)src + 100,
 		   .dst = (uintptr_t)self->mem + 3, .len = len, .cookie = 42);
