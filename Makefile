@@ -53,7 +53,7 @@ $(BUILDING):
 	@project/builddir
 	@exec 9> build/lock; \
 	flock -n 9 || { echo 'waiting for another make to end'; flock 9; }; \
-	$(MAKE) MEMPINFD_LOCKED=1 $@
+	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
 	rm -rf build/$(ARCH) build/$(ARCH)-off
@@ -76,10 +76,13 @@ tree: packages
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
 run test test-off shell kernel: tree
-	@$(QEMU_MAKE) $@
+	@exec $(QEMU_MAKE) $@
 
-check check-tables mutants wiring: tree
-	@project/$@ build/linux
+check check-tables mutants: tree
+	@exec project/$@ build/linux
+
+wiring: tree
+	@exec project/wire --patches build/linux
 
 endif
 

@@ -49,7 +49,6 @@
 #define REGION_SIZE	(4 * MEBI)	/* two huge pages */
 #define NR_SETTINGS	8
 #define CELL_SECONDS	60
-#define RACE_MS		2000
 #define SEED		0x67756172616e7465ULL
 
 #define CGROUP		"/sys/fs/cgroup/guarantee"
@@ -1047,9 +1046,11 @@ static int cell_round(struct cell *c)
 	return ret ? -1 : 0;
 }
 
+static int race_ms = 500;
+
 static int cell_race(struct cell *c)
 {
-	int64_t end = now_ms() + RACE_MS;
+	int64_t end = now_ms() + race_ms;
 	pthread_t thread;
 	int ret = 0;
 
@@ -1336,6 +1337,8 @@ int main(int argc, char **argv)
 	size_t i;
 
 	parse(argc, argv);
+	if (options.all)
+		race_ms = 2000;
 	ksft_print_header();
 	if (access(SVA_DEVICE, R_OK | W_OK))
 		ksft_exit_skip("no " SVA_DEVICE ": CONFIG_TEST_SVA\n");

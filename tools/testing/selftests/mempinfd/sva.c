@@ -52,9 +52,11 @@ FIXTURE_TEARDOWN(sva)
 
 #define EXPECT_FAULTS(expected, cause)					\
 	do {								\
+		const uint64_t __faults = (expected);			\
+									\
 		ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));	\
-		EXPECT_EQ(expected, self->stats.faults[cause]);		\
-		EXPECT_EQ(expected, sva_sum(self->stats.faults));	\
+		EXPECT_EQ(__faults, self->stats.faults[cause]);		\
+		EXPECT_EQ(__faults, sva_sum(self->stats.faults));	\
 	} while (0)
 
 /* ---- jobs ---- */

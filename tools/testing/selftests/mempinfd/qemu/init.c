@@ -38,8 +38,8 @@
 #define DEFAULT_TIMEOUT	45	/* seconds, as in kselftest/runner.sh */
 #define KILL_TIMEOUT	10
 
-static const struct {
-	const char *type, *dir, *options;
+static const struct mount_point {
+	const char *type, *dir;
 } mounts[] = {
 	{ "devtmpfs",	"/dev" },
 	{ "proc",	"/proc" },
@@ -50,6 +50,7 @@ static const struct {
 	{ "tmpfs",	"/tmp" },
 	{ "tmpfs",	"/dev/shm" },
 	{ "devpts",	"/dev/pts" },
+	{}
 };
 
 static void __attribute__((noreturn)) power_off(void)
@@ -66,11 +67,11 @@ static void __attribute__((noreturn)) power_off(void)
 /* A minimal kernel has not every file system, and programs say what they miss. */
 static void mount_all(void)
 {
-	size_t i;
+	const struct mount_point *m;
 
-	for (i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
-		mkdir(mounts[i].dir, 0755);
-		mount(mounts[i].type, mounts[i].dir, mounts[i].type, 0, NULL);
+	for (m = mounts; m->type; m++) {
+		mkdir(m->dir, 0755);
+		mount(m->type, m->dir, m->type, 0, NULL);
 	}
 	chmod("/tmp", 01777);
 	chmod("/dev/shm", 01777);
@@ -371,13 +372,14 @@ static void run_tests(void)
 {
 	int n = each_word("TESTS", NULL, NULL) * each_word("ABIS", NULL, NULL) +
 		each_word("AFTER", NULL, NULL);
-	char abi[32] = "";
+	char *abi = strdup(getenv("ABIS") ?: "");
 
-	sscanf(getenv("ABIS") ?: "", "%31[^,]", abi);
+	abi[strcspn(abi, ",")] = '\0';
 	mark_log();
 	printf("KTAP version 1\n1..%d\n", n);
 	each_word("ABIS", NULL, run_abi);
 	each_word("AFTER", abi, run_test);
+	free(abi);
 }
 
 static void run_shell(void)
