@@ -18,7 +18,7 @@ export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
 MAKEFLAGS += --no-print-directory
 
 HELP := help
-BUILDING := run test test-off shell kernel check check-tables mutants wiring
+BUILDING := run test test-off guarantee shell kernel check check-tables mutants wiring
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
 help: ## show this help
@@ -42,6 +42,7 @@ ifndef MEMPINFD_LOCKED
 run: ## pin memory in a guest and show what that does
 test: ## run the tests in a guest
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
+guarantee: ## hold pinned memory against all housekeeping, as a table
 shell: ## get a prompt in the guest; the tests are in /tests
 kernel: ## build the guest's kernel only
 check: ## check style, sparse, documentation, tables and test coverage
@@ -75,7 +76,7 @@ tree: packages
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off shell kernel: tree
+run test test-off guarantee shell kernel: tree
 	@exec $(QEMU_MAKE) $@
 
 check check-tables mutants: tree

@@ -19,8 +19,9 @@
  *
  * Usage: guarantee [-a] [-c] [-s STRESSOR] [-k KIND] [-p PROTECTION]
  *
- *   -a  all cells, not only the quick ones; so does GUARANTEE=all
+ *   -a  all cells, not only the quick ones
  *   -c  the table also as comma-separated values
+ *   GUARANTEE=all in the environment is -a -c
  *   -s, -k, -p  only these
  *
  * A cell that makes no sense is in no test: see not_applicable().
@@ -1268,6 +1269,7 @@ static void parse(int argc, char **argv)
 	int c;
 
 	options.all = all && !strcmp(all, "all");
+	options.csv = options.all;
 	while ((c = getopt(argc, argv, "acs:k:p:")) > 0) {
 		if (c == 'a')
 			options.all = true;

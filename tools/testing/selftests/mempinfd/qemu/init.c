@@ -6,7 +6,8 @@
  *   KTAP=tty		where output goes; the kernel's log goes elsewhere
  *   MODE=test		run TESTS=a,b,.. of each of ABIS=x,y,.. and then, for the
  *			first ABI only, AFTER=c,..: one KTAP test with nested
- *			results for each program
+ *			results for each program.  A program has LIMIT=seconds
+ *			instead of what the tests' settings give it
  *   MODE=shell		give a prompt
  *   MODE=run		run the sample
  *   MODE=probe		show that the guest comes up
@@ -187,9 +188,13 @@ static void end_line(struct output *out)
 
 static int read_timeout(void)
 {
-	FILE *settings = fopen("/tests/settings", "r");
+	const char *limit = getenv("LIMIT");
+	FILE *settings;
 	int seconds;
 
+	if (limit)
+		return atoi(limit);
+	settings = fopen("/tests/settings", "r");
 	if (!settings)
 		return DEFAULT_TIMEOUT;
 	if (fscanf(settings, "timeout=%d", &seconds) != 1)
