@@ -54,7 +54,7 @@ static const struct mount_point {
 	{}
 };
 
-static _Noreturn void power_off(void)
+static void __attribute__((noreturn)) power_off(void)
 {
 	fflush(stdout);
 	tcdrain(STDOUT_FILENO);
@@ -203,7 +203,7 @@ static int read_timeout(void)
 	return seconds;
 }
 
-static _Noreturn void exec_program(const char *path, int out)
+static void __attribute__((noreturn)) exec_program(const char *path, int out)
 {
 	int null = open("/dev/null", O_RDONLY);
 
