@@ -23,6 +23,11 @@
  *   that races with the change, this sees each of them.  It does not see a
  *   change that is taken back before anything is flushed.
  *
+ *   Where page tables are checked (CONFIG_PAGE_TABLE_CHECK) such a change does
+ *   not go unseen either: each write to the page table of the process that
+ *   takes access to a watched page away is counted, by page frame, whatever
+ *   comes after it.
+ *
  * Locking
  *
  *   test_sva.lock is the innermost lock.  It is held, with interrupts off,
@@ -47,6 +52,8 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/notifier.h>
+#include <linux/page_table_check_notify.h>
 #include <linux/pgtable.h>
 #include <linux/poll.h>
 #include <linux/sched/mm.h>
@@ -57,6 +64,7 @@
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include "test_sva_uapi.h"
 
@@ -102,6 +110,10 @@ struct test_sva_watch {
  * @iotlb: direct-mapped by page number
  * @watches: ranges translated at every invalidation
  * @stats: see test_sva_uapi.h
+ * @frames: the page frames that are watched
+ * @writes: how many writes took access to one of them away
+ * @checker: tells of such writes
+ * @checked: it does
  * @jobs: where jobs run
  * @faults: where page requests are served
  * @done_lock: protects @done, @nr_jobs and @eventfd
@@ -119,6 +131,11 @@ struct test_sva {
 	struct test_sva_iotlb iotlb[TEST_SVA_IOTLB_SIZE];
 	struct list_head watches;
 	struct test_sva_stats stats;
+
+	struct xarray frames;
+	atomic64_t writes;
+	struct notifier_block checker;
+	bool checked;
 
 	struct workqueue_struct *jobs;
 	struct workqueue_struct *faults;
@@ -350,14 +367,67 @@ static void test_sva_watch_record(struct test_sva *sva,
 		test_sva_walk(sva->mm, addr, watch->write, &entry);
 		test_sva_watched(watch, addr)->pfn = entry.pfn;
 	}
-	test_sva_watch_check(sva, watch, watch->start, watch->end);
+}
+
+/* Called under a page table lock: nothing is locked or allocated here. */
+static int test_sva_lost(struct notifier_block *nb, unsigned long action,
+			 void *data)
+{
+	struct test_sva *sva = container_of(nb, struct test_sva, checker);
+	struct page_table_check_loss *loss = data;
+	unsigned long i;
+
+	if (loss->mm != sva->mm)
+		return NOTIFY_DONE;
+	for (i = 0; i < loss->nr; i++)
+		if (xa_load(&sva->frames, loss->pfn + i))
+			atomic64_inc(&sva->writes);
+	return NOTIFY_OK;
+}
+
+static int test_sva_watch_frames(struct test_sva *sva,
+				 struct test_sva_watch *watch)
+{
+	unsigned long i, nr = (watch->end - watch->start) >> PAGE_SHIFT;
+	int ret = 0;
+
+	for (i = 0; i < nr && !ret; i++)
+		if (watch->page[i].pfn != ULONG_MAX)
+			ret = xa_err(xa_store(&sva->frames, watch->page[i].pfn,
+					      sva, GFP_KERNEL_ACCOUNT));
+	return ret;
+}
+
+/* What changes before it is on the list is found by the check after that. */
+static int test_sva_watch_begin(struct test_sva *sva,
+				struct test_sva_watch *watch)
+{
+	int ret = 0;
+
+	spin_lock_irq(&sva->lock);
+	if (sva->alive)
+		test_sva_watch_record(sva, watch);
+	else
+		ret = -ESRCH;
+	spin_unlock_irq(&sva->lock);
+	if (!ret && sva->checked)
+		ret = test_sva_watch_frames(sva, watch);
+	if (ret)
+		return ret;
+
+	spin_lock_irq(&sva->lock);
+	list_add(&watch->list, &sva->watches);
+	if (sva->alive)
+		test_sva_watch_check(sva, watch, watch->start, watch->end);
+	spin_unlock_irq(&sva->lock);
+	return 0;
 }
 
 static int test_sva_watch(struct test_sva *sva, void __user *arg)
 {
 	struct test_sva_range range;
 	struct test_sva_watch *watch;
-	int ret = 0;
+	int ret;
 
 	if (copy_from_user(&range, arg, sizeof(range)))
 		return -EFAULT;
@@ -375,14 +445,7 @@ static int test_sva_watch(struct test_sva *sva, void __user *arg)
 	watch->end = range.addr + range.len;
 	watch->write = range.write;
 
-	spin_lock_irq(&sva->lock);
-	if (sva->alive) {
-		test_sva_watch_record(sva, watch);
-		list_add(&watch->list, &sva->watches);
-	} else {
-		ret = -ESRCH;
-	}
-	spin_unlock_irq(&sva->lock);
+	ret = test_sva_watch_begin(sva, watch);
 	if (ret)
 		kvfree(watch);
 	return ret;
@@ -396,6 +459,7 @@ static int test_sva_unwatch(struct test_sva *sva)
 	spin_lock_irq(&sva->lock);
 	list_splice_init(&sva->watches, &watches);
 	spin_unlock_irq(&sva->lock);
+	xa_destroy(&sva->frames);
 	list_for_each_entry_safe(watch, next, &watches, list)
 		kvfree(watch);
 	return 0;
@@ -836,6 +900,8 @@ static int test_sva_get_stats(struct test_sva *sva, void __user *arg)
 	spin_lock_irq(&sva->lock);
 	*stats = sva->stats;
 	spin_unlock_irq(&sva->lock);
+	stats->writes = sva->checked ? atomic64_read(&sva->writes) :
+				       TEST_SVA_UNKNOWN;
 	ret = copy_to_user(arg, stats, sizeof(*stats)) ? -EFAULT : 0;
 	kfree(stats);
 	return ret;
@@ -846,6 +912,7 @@ static int test_sva_reset(struct test_sva *sva)
 	spin_lock_irq(&sva->lock);
 	memset(&sva->stats, 0, sizeof(sva->stats));
 	spin_unlock_irq(&sva->lock);
+	atomic64_set(&sva->writes, 0);
 	return 0;
 }
 
@@ -897,6 +964,8 @@ static struct test_sva *test_sva_alloc(void)
 	INIT_LIST_HEAD(&sva->watches);
 	INIT_LIST_HEAD(&sva->done);
 	init_waitqueue_head(&sva->wait);
+	xa_init(&sva->frames);
+	sva->checker.notifier_call = test_sva_lost;
 	sva->alive = true;
 	sva->mm = current->mm;
 	sva->notifier.ops = &test_sva_notifier_ops;
@@ -921,6 +990,7 @@ static int test_sva_open(struct inode *inode, struct file *file)
 		test_sva_free(sva);
 		return ret;
 	}
+	sva->checked = !page_table_check_register(&sva->checker);
 	file->private_data = sva;
 	return nonseekable_open(inode, file);
 }
@@ -931,6 +1001,8 @@ static int test_sva_close(struct inode *inode, struct file *file)
 	struct test_sva_task *task;
 
 	test_sva_stop(sva);
+	if (sva->checked)
+		page_table_check_unregister(&sva->checker);
 	flush_workqueue(sva->jobs);
 	mmu_notifier_unregister(&sva->notifier, sva->mm); /* drops mm */
 	while ((task = test_sva_next_done(sva)))

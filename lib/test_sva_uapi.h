@@ -62,6 +62,7 @@ struct test_sva_done {
 	__s32 status;
 };
 
+#define TEST_SVA_UNKNOWN	(~0ULL)
 #define TEST_SVA_BUCKETS	40	/* bucket n: below 2^n nanoseconds */
 
 /**
@@ -73,6 +74,9 @@ struct test_sva_done {
  * @faults: page requests of jobs, by enum test_sva_cause
  * @lasting: those whose entry was still unusable when service began
  * @watched: failed translations of watched ranges, by cause
+ * @writes: writes to the page table that took access to a watched page frame
+ *	away, even for a moment and without a flush; TEST_SVA_UNKNOWN on a kernel
+ *	that does not check page tables
  * @service: time to serve a page request, histogram
  * @latency: submission to completion of jobs, histogram
  */
@@ -84,6 +88,7 @@ struct test_sva_stats {
 	__aligned_u64 faults[TEST_SVA_NR_CAUSES];
 	__aligned_u64 lasting[TEST_SVA_NR_CAUSES];
 	__aligned_u64 watched[TEST_SVA_NR_CAUSES];
+	__aligned_u64 writes;
 	__aligned_u64 service[TEST_SVA_BUCKETS];
 	__aligned_u64 latency[TEST_SVA_BUCKETS];
 };

@@ -270,6 +270,32 @@ TEST_F(sva, watches_migration)
 	EXPECT_EQ(1, self->stats.watched[TEST_SVA_MOVED]);
 }
 
+/* To allow more takes no flush, but the entry is cleared and set again. */
+TEST_F(sva, sees_writes_without_a_flush)
+{
+	struct test_sva_range range = {
+		.addr = (uintptr_t)self->mem, .len = self->size,
+	};
+
+	memset(self->mem, 1, self->size);
+	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_WATCH, &range));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	if (self->stats.writes == TEST_SVA_UNKNOWN)
+		SKIP(return, "the kernel does not check page tables");
+	EXPECT_EQ(0, self->stats.writes);
+
+	ASSERT_EQ(0, mprotect(self->mem, self->size, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(self->size / page_size(), self->stats.writes);
+	EXPECT_EQ(0, sva_sum(self->stats.watched));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_RESET));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_UNWATCH));
+	ASSERT_EQ(0, munmap(self->mem, self->size));
+	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
+	EXPECT_EQ(0, self->stats.writes);
+}
+
 TEST_F(sva, stops_watching)
 {
 	memset(self->mem, 1, self->size);
