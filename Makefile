@@ -18,7 +18,7 @@ export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
 MAKEFLAGS += --no-print-directory
 
 HELP := help
-BUILDING := run test test-off guarantee shell kernel check check-tables mutants wiring
+BUILDING := run test test-off test-debug guarantee shell kernel check check-tables mutants wiring
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
 help: ## show this help
@@ -42,6 +42,7 @@ ifndef MEMPINFD_LOCKED
 run: ## pin memory in a guest and show what that does
 test: ## run the tests in a guest
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
+test-debug: ## run the tests on a kernel that looks for its own mistakes
 guarantee: ## hold pinned memory against all housekeeping, as a table
 shell: ## get a prompt in the guest; the tests are in /tests
 kernel: ## build the guest's kernel only
@@ -57,7 +58,7 @@ $(BUILDING):
 	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
-	rm -rf build/$(ARCH) build/$(ARCH)-off
+	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug
 
 distclean: ## remove the build directory
 	@project/builddir --remove
@@ -66,7 +67,8 @@ else
 
 # Kernel makefiles want a path without spaces: the real one of build/.
 QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
-	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off"
+	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off" \
+	DEBUG="$$(realpath build)/$(ARCH)-debug"
 
 packages:
 	@project/packages
@@ -76,7 +78,7 @@ tree: packages
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off guarantee shell kernel: tree
+run test test-off test-debug guarantee shell kernel: tree
 	@exec $(QEMU_MAKE) $@
 
 check check-tables mutants: tree

@@ -681,7 +681,7 @@ static void fuzz_call(struct fuzz *fuzz)
 	}
 }
 
-TEST_F_TIMEOUT(fuzz, log_unchanged, 120)
+TEST_F(fuzz, log_unchanged)
 {
 	struct mem_pin_info info;
 	struct fuzz fuzz;

@@ -23,6 +23,23 @@ TEST(nothing_charged_to_root)
 	IN_CHILD(pin_at_limit_of_one());
 }
 
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
+#define KMEMLEAK_AGE	6	/* seconds, after which an object is looked at */
+
+/* The first scan takes checksums, the second reports what has kept its own. */
+TEST(no_memory_leaked)
+{
+	char leaks[8192];
+
+	if (access(KMEMLEAK, W_OK))
+		SKIP(return, "the kernel has no kmemleak");
+	sleep(KMEMLEAK_AGE);
+	ASSERT_EQ(0, write_text(KMEMLEAK, "scan"));
+	ASSERT_EQ(0, write_text(KMEMLEAK, "scan"));
+	ASSERT_EQ(0, read_text(KMEMLEAK, leaks, sizeof(leaks)));
+	EXPECT_STREQ("", leaks);
+}
+
 /* What the kernel says of what the tests do, and would without mempinfd(). */
 static const char *const provoked[] = {
 	"Adding ",			/* swap */

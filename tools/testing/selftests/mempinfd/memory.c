@@ -821,7 +821,7 @@ static long touch_faults(const struct region *r, size_t first)
 	return after.ru_minflt - before.ru_minflt;
 }
 
-TEST_F_TIMEOUT(numa_hint, is_resolved_by_pin, 60)
+TEST_F(numa_hint, is_resolved_by_pin)
 {
 	struct region *r = &self->r;
 

@@ -29,6 +29,14 @@
 #include "mempinfd_calls.h"
 #include "mempinfd_mem.h"
 
+/*
+ * How long a test takes depends on the kernel's debugging options and on the
+ * emulator under it.  Who runs the program ends it if it hangs: this is so much
+ * that it never comes first.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	3600
+
 #define SYSCTL_UNPRIVILEGED	"/proc/sys/vm/unprivileged_mempinfd"
 
 #define FDINFO_PATH		"/proc/%d/fdinfo/%d"

@@ -243,7 +243,7 @@ static size_t moved_since(const struct region *r, const uint64_t *before, size_t
 	return moved;
 }
 
-TEST_F_TIMEOUT(compaction, leaves_only_pinned_pages, 90)
+TEST_F(compaction, leaves_only_pinned_pages)
 {
 	size_t pages = region_base_pages(&self->r) / GAP / 2;
 	struct region *r = &self->r;
@@ -391,7 +391,7 @@ FIXTURE_TEARDOWN(movable_zone)
 	block_restore(&self->block);
 }
 
-TEST_F_TIMEOUT(movable_zone, is_left_by_pinned_pages, 60)
+TEST_F(movable_zone, is_left_by_pinned_pages)
 {
 	struct block *block = &self->block;
 	struct region *r = &self->r;
@@ -501,7 +501,7 @@ FIXTURE_TEARDOWN(cma)
 	region_unmap(&self->r);
 }
 
-TEST_F_TIMEOUT(cma, allocation_succeeds_in_spite_of_pins, 120)
+TEST_F(cma, allocation_succeeds_in_spite_of_pins)
 {
 	struct cma *cma = &self->cma;
 	struct region *r = &self->r;

@@ -58,7 +58,7 @@ FIXTURE_TEARDOWN(rfc)
 	EXPECT_EQ(0, close(fd));
 }
 
-TEST_F_TIMEOUT(rfc, threads, 300)
+TEST_F(rfc, threads)
 {
 	void *failed;
 	int i;
