@@ -6,10 +6,10 @@
  * addressing (SVA): it pins a buffer before the device uses it, and unpins it
  * afterwards.  The whole use of the interface is
  *
- *	fd = syscall(__NR_mempinfd);
- *	ioctl(fd, MEM_CMD_PIN, &range);
+ *	fd = mempinfd();
+ *	mempin_pin(fd, buffer, size);
  *	... the device works on the buffer ...
- *	ioctl(fd, MEM_CMD_UNPIN, &range);
+ *	mempin_unpin(fd, buffer, size);
  *
  * and the rest of the program looks at what that changes.  It asks the kernel
  * to move the buffer to another NUMA node, before the pin, during it and after
@@ -27,9 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 #include <asm/unistd.h>
-#include <linux/mempinfd.h>
 #include <linux/mempolicy.h>
-#include <sys/ioctl.h>
+#include <mempinfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -369,16 +368,14 @@ static double now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static double pin_or_unpin(int fd, unsigned int cmd, const struct buffer *buffer)
+/* How long it takes to pin or to unpin the buffer, in milliseconds. */
+static double measure(int (*call)(int fd, const void *addr, size_t size), int fd,
+		      const struct buffer *buffer)
 {
-	struct mem_pin_address range = {
-		.addr = (uintptr_t)buffer->addr,
-		.size = BUFFER_SIZE,
-	};
 	double start = now_ms();
 
-	if (ioctl(fd, cmd, &range))
-		die(cmd == MEM_CMD_PIN ? "PIN" : "UNPIN");
+	if (call(fd, buffer->addr, BUFFER_SIZE))
+		die(call == mempin_pin ? "PIN" : "UNPIN");
 	return now_ms() - start;
 }
 
@@ -399,14 +396,14 @@ static void try_kind(int fd, const struct buffer *buffer, struct row *row)
 		move_to(buffer, home_node);
 	}
 
-	row->pin_ms = pin_or_unpin(fd, MEM_CMD_PIN, buffer);
+	row->pin_ms = measure(mempin_pin, fd, buffer);
 	row->vm_pin_kb = vm_pin_kb();
 	row->pins = read_fdinfo(fd, "pins");
 	row->pinned_pages = read_fdinfo(fd, "pinned_pages");
 	if (can_move)
 		row->moved_pinned = count_moved(buffer);
 
-	row->unpin_ms = pin_or_unpin(fd, MEM_CMD_UNPIN, buffer);
+	row->unpin_ms = measure(mempin_unpin, fd, buffer);
 	if (can_move)
 		row->moved_after = count_moved(buffer);
 }
@@ -523,7 +520,7 @@ int main(void)
 	const struct kind *kind;
 	int fd;
 
-	fd = syscall(__NR_mempinfd);
+	fd = mempinfd();
 	if (fd < 0)
 		die("mempinfd()");
 	choose_nodes();

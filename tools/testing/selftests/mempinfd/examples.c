@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Runs the examples of the manual pages and of libmempinfd. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/wait.h>
+
+#include "../kselftest_harness.h"
+
+#define SYSCTL	"/proc/sys/vm/unprivileged_mempinfd"
+
+static bool kernel_has_it(void)
+{
+	return !access(SYSCTL, F_OK);
+}
+
+FIXTURE(example)
+{
+	char path[PATH_MAX];
+	char output[512];
+};
+
+FIXTURE_VARIANT(example)
+{
+	const char *name;
+	const char *output;
+	const char *output_without;	/* on a kernel without mempinfd() */
+	int status_without;
+};
+
+FIXTURE_VARIANT_ADD(example, mempinfd)
+{
+	.name = "mempinfd",
+	.output = "VmPin:\t      64 kB\n",
+	.output_without = "",
+	.status_without = 1,
+};
+
+FIXTURE_VARIANT_ADD(example, ioctl_mempinfd)
+{
+	.name = "ioctl_mempinfd",
+	.output = "pinned: 2 pins, 2 pages charged\n"
+		  "unpinned once: 1 pins, 1 pages charged\n"
+		  "unpinned twice: 0 pins, 0 pages charged\n"
+		  "unpinned again: No such file or directory\n",
+	.output_without = "",
+	.status_without = 1,
+};
+
+FIXTURE_VARIANT_ADD(example, pin)
+{
+	.name = "pin",
+	.output = "pinned\n",
+	.output_without = "",
+};
+
+FIXTURE_VARIANT_ADD(example, register)
+{
+	.name = "register",
+	.output = "pinned\n",
+	.output_without = "locked\n",
+};
+
+/* They are beside this program. */
+FIXTURE_SETUP(example)
+{
+	ssize_t len = readlink("/proc/self/exe", self->path,
+			       sizeof(self->path) - 1);
+	char *slash;
+
+	ASSERT_LT(0, len);
+	self->path[len] = 0;
+	slash = strrchr(self->path, '/');
+	ASSERT_NE(NULL, slash);
+	snprintf(slash, sizeof(self->path) - (slash - self->path), "/example-%s",
+		 variant->name);
+}
+
+FIXTURE_TEARDOWN(example)
+{
+}
+
+/* The exit status; what it prints is in @output. */
+static int run(const char *path, char *output, size_t size)
+{
+	FILE *pipe = popen(path, "r");
+	size_t len;
+	int status;
+
+	if (!pipe)
+		return -1;
+	len = fread(output, 1, size - 1, pipe);
+	output[len] = 0;
+	status = pclose(pipe);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(example, run)
+{
+	bool has_it = kernel_has_it();
+
+	EXPECT_EQ(has_it ? 0 : variant->status_without,
+		  run(self->path, self->output, sizeof(self->output)));
+	EXPECT_STREQ(has_it ? variant->output : variant->output_without,
+		     self->output);
+}
+
+TEST_HARNESS_MAIN
