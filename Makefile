@@ -19,6 +19,7 @@ MAKEFLAGS += --no-print-directory
 
 HELP := help
 BUILDING := run test test-off test-debug guarantee shell kernel check check-tables mutants wiring
+BUILDING += series
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
 help: ## show this help
@@ -50,6 +51,7 @@ check: ## check style, sparse, documentation, tables and test coverage
 check-tables: ## check the number in the tables of all architectures
 mutants: ## check that the tests notice deliberate mistakes
 wiring: ## write the patches of the system call tables anew
+series: ## write the series as mails to build/series, and try git am
 
 $(BUILDING):
 	@project/builddir
@@ -86,6 +88,13 @@ check check-tables mutants: tree
 
 wiring: tree
 	@exec project/wire --patches build/linux
+
+series: tree
+	@$(STEP) 'pristine kernel' build/pristine.log \
+		project/pristine build/linux build/pristine
+	@$(STEP) 'series' build/series.log \
+		project/mails build/linux build/pristine build/series
+	@echo "$$(ls build/series | wc -l) mails in build/series"
 
 endif
 
