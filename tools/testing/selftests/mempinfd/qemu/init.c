@@ -363,12 +363,15 @@ static void run_abi(const char *unused, const char *abi)
 	each_word("TESTS", abi, run_test);
 }
 
-/* leftover.c looks for what the kernel logs from here on. */
+/*
+ * leftover.c looks for what the kernel logs from here on.  Without its newline
+ * the record would not be there to be read before the next one is.
+ */
 static void mark_log(void)
 {
 	int fd = open("/dev/kmsg", O_WRONLY);
 
-	if (fd < 0 || write(fd, "mempinfd: tests begin", 21) < 0)
+	if (fd < 0 || write(fd, "mempinfd: tests begin\n", 22) < 0)
 		perror("/dev/kmsg");
 	close(fd);
 }
