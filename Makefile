@@ -12,6 +12,7 @@ HARNESS := tools/testing/selftests/mempinfd/qemu
 STEP := $(HARNESS)/step
 
 export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
+export PART KIND WHO SIZE OPERATION
 
 # Programs of this directory run one at a time; what they start is parallel.
 .NOTPARALLEL:
@@ -19,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 
 HELP := help
 BUILDING := run test test-off test-debug guarantee shell kernel check check-tables mutants wiring
-BUILDING += series
+BUILDING += series bench bench-profile
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
 help: ## show this help
@@ -33,6 +34,9 @@ help: ## show this help
 #   TESTS='errno..'   test: run these programs only
 #   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
 #   TIMEOUT=SECONDS   cut a guest that takes longer
+#   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
+#   WHO=.. SIZE=.. OPERATION=.. KIND=..
+#                     bench-profile: mempinfd 2097152 pin anon-4K or other
 #   GUARANTEE=n       leave the mm patches out of the kernel
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
@@ -45,6 +49,8 @@ test: ## run the tests in a guest
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
 test-debug: ## run the tests on a kernel that looks for its own mistakes
 guarantee: ## hold pinned memory against all housekeeping, as a table
+bench: ## measure what pinning costs, and beside what else there is
+bench-profile: ## ... and which functions an operation of it spends that in
 shell: ## get a prompt in the guest; the tests are in /tests
 kernel: ## build the guest's kernel only
 check: ## check style, sparse, documentation, tables and test coverage
@@ -60,7 +66,8 @@ $(BUILDING):
 	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
-	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug
+	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug \
+		build/$(ARCH)-bench
 
 distclean: ## remove the build directory
 	@project/builddir --remove
@@ -80,7 +87,7 @@ tree: packages
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off test-debug guarantee shell kernel: tree
+run test test-off test-debug guarantee bench bench-profile shell kernel: tree
 	@exec $(QEMU_MAKE) $@
 
 check check-tables mutants: tree

@@ -9,7 +9,7 @@
  *			results for each program.  A program has LIMIT=seconds
  *			instead of what the tests' settings give it
  *   MODE=shell		give a prompt
- *   MODE=run		run the sample
+ *   MODE=run		run PROGRAM=path, or the sample
  *   MODE=probe		show that the guest comes up
  *
  * The guest powers off at the end.
@@ -399,11 +399,13 @@ static void run_shell(void)
 	run(shell);
 }
 
-static void run_sample(void)
+static void run_one(void)
 {
-	const char *const sample[] = { "/mempinfd-demo", NULL };
+	const char *const program[] = {
+		getenv("PROGRAM") ?: "/mempinfd-demo", NULL
+	};
 
-	printf("# exit=%d\n", run(sample));
+	printf("# exit=%d\n", run(program));
 }
 
 int main(void)
@@ -414,7 +416,7 @@ int main(void)
 	if (!strcmp(mode, "test"))
 		run_tests();
 	else if (!strcmp(mode, "run"))
-		run_sample();
+		run_one();
 	else if (!strcmp(mode, "probe"))
 		puts("# exit=0");
 	else
