@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Where memory comes from: nodes and CMA areas. */
+/* Where memory comes from, and goes to: nodes, CMA areas and swap. */
 #ifndef MEMPINFD_PLACE_H
 #define MEMPINFD_PLACE_H
 
@@ -85,6 +85,28 @@ static inline int cma_alloc_all(const struct cma *cma)
 		usleep(100000);
 	}
 	return -1;
+}
+
+/* ---- swap ---- */
+
+/* The header that mkswap(8) writes: see union swap_header. */
+static inline int make_swap(const char *device)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	int fd = open(device, O_RDWR | O_CLOEXEC);
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	uint32_t version_and_last[] = { 1, size / page - 1 };
+	char header[page];
+	ssize_t written;
+
+	if (size < (off_t)(2 * page))
+		return -1;
+	memset(header, 0, page);
+	memcpy(header + 1024, version_and_last, sizeof(version_and_last));
+	memcpy(header + page - 10, "SWAPSPACE2", 10);
+	written = pwrite(fd, header, page, 0);
+	close(fd);
+	return written == (ssize_t)page ? 0 : -1;
 }
 
 #endif /* MEMPINFD_PLACE_H */
