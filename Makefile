@@ -79,8 +79,10 @@ QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
 	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off" \
 	DEBUG="$$(realpath build)/$(ARCH)-debug"
 
+run: PACKAGES := gnuplot-nox
+
 packages:
-	@project/packages
+	@project/packages $(PACKAGES)
 
 tree: packages
 	@$(STEP) 'base kernel' build/base.log project/base build/linux

@@ -9,7 +9,7 @@
  *			results for each program.  A program has LIMIT=seconds
  *			instead of what the tests' settings give it
  *   MODE=shell		give a prompt
- *   MODE=run		run PROGRAM=path, or the sample
+ *   MODE=run		run PROGRAM=path,.. or the sample
  *   MODE=probe		show that the guest comes up
  *
  * The guest powers off at the end.
@@ -399,13 +399,20 @@ static void run_shell(void)
 	run(shell);
 }
 
-static void run_one(void)
+/* Fails if one of them does. */
+static void run_programs(void)
 {
-	const char *const program[] = {
-		getenv("PROGRAM") ?: "/mempinfd-demo", NULL
-	};
+	char *paths = strdup(getenv("PROGRAM") ?: "/mempinfd-demo"), *rest, *path;
+	int status = 0;
 
-	printf("# exit=%d\n", run(program));
+	for (path = strtok_r(paths, ",", &rest); path;
+	     path = strtok_r(NULL, ",", &rest)) {
+		const char *const program[] = { path, NULL };
+
+		status = run(program) ?: status;
+	}
+	free(paths);
+	printf("# exit=%d\n", status);
 }
 
 int main(void)
@@ -416,7 +423,7 @@ int main(void)
 	if (!strcmp(mode, "test"))
 		run_tests();
 	else if (!strcmp(mode, "run"))
-		run_one();
+		run_programs();
 	else if (!strcmp(mode, "probe"))
 		puts("# exit=0");
 	else
