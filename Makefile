@@ -13,13 +13,15 @@ STEP := $(HARNESS)/step
 
 export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
 export PART KIND WHO SIZE OPERATION
+export SECONDS OPS SEED STEPS CROWD
 
 # Programs of this directory run one at a time; what they start is parallel.
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
 HELP := help
-BUILDING := run test test-off test-debug guarantee shell kernel check check-tables mutants wiring
+BUILDING := run test test-off test-debug test-kcsan coverage soak guarantee
+BUILDING += shell kernel check check-tables mutants wiring
 BUILDING += series bench bench-profile
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
@@ -37,6 +39,7 @@ help: ## show this help
 #   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
 #   WHO=.. SIZE=.. OPERATION=.. KIND=..
 #                     bench-profile: mempinfd 2097152 pin anon-4K or other
+#   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
 #   GUARANTEE=n       leave the mm patches out of the kernel
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
@@ -48,6 +51,9 @@ run: ## pin memory in a guest and show what that does
 test: ## run the tests in a guest
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
 test-debug: ## run the tests on a kernel that looks for its own mistakes
+test-kcsan: ## run the tests with threads where data races are looked for
+coverage: ## count which of our lines and branches the tests execute
+soak: ## compare random calls with a model, for SECONDS=n or OPS=n
 guarantee: ## hold pinned memory against all housekeeping, as a table
 bench: ## measure what pinning costs, and beside what else there is
 bench-profile: ## ... and which functions an operation of it spends that in
@@ -66,8 +72,7 @@ $(BUILDING):
 	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
-	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug \
-		build/$(ARCH)-bench
+	rm -rf build/$(ARCH) build/$(ARCH)-*
 
 distclean: ## remove the build directory
 	@project/builddir --remove
@@ -77,7 +82,9 @@ else
 # Kernel makefiles want a path without spaces: the real one of build/.
 QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
 	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off" \
-	DEBUG="$$(realpath build)/$(ARCH)-debug"
+	DEBUG="$$(realpath build)/$(ARCH)-debug" \
+	KCSAN="$$(realpath build)/$(ARCH)-kcsan" \
+	GCOV="$$(realpath build)/$(ARCH)-gcov"
 
 run: PACKAGES := gnuplot-nox
 
@@ -89,8 +96,14 @@ tree: packages
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off test-debug guarantee bench bench-profile shell kernel: tree
+run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
+		shell kernel: tree
 	@exec $(QEMU_MAKE) $@
+
+coverage: PACKAGES := lcov
+coverage: tree
+	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" $@
+	@exec project/coverage build/linux build/$(ARCH)-gcov
 
 check check-tables mutants: tree
 	@exec project/$@ build/linux

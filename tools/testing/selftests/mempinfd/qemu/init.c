@@ -376,6 +376,16 @@ static void mark_log(void)
 	close(fd);
 }
 
+static void send_counts(const char *tty)
+{
+	char path[PATH_MAX];
+	const char *const send[] = { "/send-counts", path, NULL };
+
+	snprintf(path, sizeof(path), "/dev/%s", tty);
+	if (run(send))
+		puts("Bail out! Cannot send what gcov has counted");
+}
+
 static void run_tests(void)
 {
 	int n = each_word("TESTS", NULL, NULL) * each_word("ABIS", NULL, NULL) +
@@ -388,6 +398,8 @@ static void run_tests(void)
 	each_word("ABIS", NULL, run_abi);
 	each_word("AFTER", abi, run_test);
 	free(abi);
+	if (getenv("GCOV"))
+		send_counts(getenv("GCOV"));
 }
 
 static void run_shell(void)
