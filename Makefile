@@ -11,17 +11,16 @@ ARCH ?= x86_64
 HARNESS := tools/testing/selftests/mempinfd/qemu
 STEP := $(HARNESS)/step
 
-export BASE_VERSION BASE ARCH V JOBS TESTS ACCEL TIMEOUT KDIR
 export PART KIND WHO SIZE OPERATION
-export SECONDS OPS SEED STEPS CROWD
+export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
 
 # Programs of this directory run one at a time; what they start is parallel.
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
 HELP := help
-BUILDING := run test test-off test-debug test-kcsan coverage soak guarantee
-BUILDING += shell kernel check check-tables mutants wiring
+BUILDING := run test test-off test-debug test-archs guarantee shell kernel check \
+	check-tables mutants randconfig wiring
 BUILDING += series bench bench-profile
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
@@ -33,13 +32,15 @@ help: ## show this help
 
 #   V=1               show everything that the build prints
 #   JOBS=N            run N jobs at a time instead of one for each CPU
+#   ARCH=arm64        build, test, run for this architecture (qemu/arch/*.mk)
+#   ARCHS='arm m68k'  test-archs: only these
 #   TESTS='errno..'   test: run these programs only
 #   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
 #   TIMEOUT=SECONDS   cut a guest that takes longer
 #   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
 #   WHO=.. SIZE=.. OPERATION=.. KIND=..
 #                     bench-profile: mempinfd 2097152 pin anon-4K or other
-#   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
+#   SEEDS=N           randconfig: so many instead of 20; FIRST=N: from here on
 #   GUARANTEE=n       leave the mm patches out of the kernel
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
@@ -49,11 +50,9 @@ ifndef MEMPINFD_LOCKED
 # One make at a time in this directory; the lock goes when all of it has ended.
 run: ## pin memory in a guest and show what that does
 test: ## run the tests in a guest
+test-archs: ## run the tests on all architectures, or on ARCHS, and write a table
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
 test-debug: ## run the tests on a kernel that looks for its own mistakes
-test-kcsan: ## run the tests with threads where data races are looked for
-coverage: ## count which of our lines and branches the tests execute
-soak: ## compare random calls with a model, for SECONDS=n or OPS=n
 guarantee: ## hold pinned memory against all housekeeping, as a table
 bench: ## measure what pinning costs, and beside what else there is
 bench-profile: ## ... and which functions an operation of it spends that in
@@ -62,6 +61,7 @@ kernel: ## build the guest's kernel only
 check: ## check style, sparse, documentation, tables and test coverage
 check-tables: ## check the number in the tables of all architectures
 mutants: ## check that the tests notice deliberate mistakes
+randconfig: ## compile with random configurations of three architectures
 wiring: ## write the patches of the system call tables anew
 series: ## write the series as mails to build/series, and try git am
 
@@ -72,7 +72,8 @@ $(BUILDING):
 	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
-	rm -rf build/$(ARCH) build/$(ARCH)-*
+	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug \
+		build/$(ARCH)-bench build/$(ARCH)-source
 
 distclean: ## remove the build directory
 	@project/builddir --remove
@@ -82,30 +83,23 @@ else
 # Kernel makefiles want a path without spaces: the real one of build/.
 QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
 	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off" \
-	DEBUG="$$(realpath build)/$(ARCH)-debug" \
-	KCSAN="$$(realpath build)/$(ARCH)-kcsan" \
-	GCOV="$$(realpath build)/$(ARCH)-gcov"
-
-run: PACKAGES := gnuplot-nox
+	DEBUG="$$(realpath build)/$(ARCH)-debug"
 
 packages:
-	@project/packages $(PACKAGES)
+	@project/packages
 
 tree: packages
 	@$(STEP) 'base kernel' build/base.log project/base build/linux
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
-		shell kernel: tree
+run test test-off test-debug guarantee bench bench-profile shell kernel: tree
 	@exec $(QEMU_MAKE) $@
 
-coverage: PACKAGES := lcov
-coverage: tree
-	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" $@
-	@exec project/coverage build/linux build/$(ARCH)-gcov
+test-archs: tree
+	@exec project/$@ build/linux $(ARCHS)
 
-check check-tables mutants: tree
+check check-tables mutants randconfig: tree
 	@exec project/$@ build/linux
 
 wiring: tree

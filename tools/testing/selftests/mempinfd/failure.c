@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <linux/userfaultfd.h>
 
-#define TRACE_DIR	"/sys/kernel/tracing/instances/mempinfd_failure"
+#define TRACE_DIR	TRACE_INSTANCES "/mempinfd_failure"
 #define CHILD_FD	100
 #define SECOND		1000000
 
@@ -53,6 +53,8 @@ TEST(fatal_signal)
 	int status;
 	pid_t child;
 
+	if (!has_tracing())
+		SKIP(return, "this kernel has no tracing");
 	ASSERT_EQ(0, mkdir(TRACE_DIR, 0700));
 	EXPECT_EQ(0, write_text(TRACE_DIR "/events/mempinfd/mempin_pin/enable", "1"));
 	child = fork();

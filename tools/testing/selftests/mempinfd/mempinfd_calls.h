@@ -6,12 +6,14 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#ifndef NOLIBC	/* tools/include/nolibc comes as one file, before all others */
 #include <stdint.h>
 #include <unistd.h>
-#include <asm/unistd.h>
-#include <linux/mempinfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#endif
+#include <asm/unistd.h>
+#include <linux/mempinfd.h>
 
 static inline int mempinfd(void)
 {
@@ -51,7 +53,7 @@ static inline int pin_info(int fd, struct mem_pin_info *info)
 
 static inline size_t page_size(void)
 {
-	return sysconf(_SC_PAGESIZE);
+	return getpagesize();
 }
 
 #endif /* MEMPINFD_CALLS_H */

@@ -117,6 +117,16 @@ static inline long long system_pins(void)
 	       read_field("/proc/vmstat", "nr_foll_pin_released");
 }
 
+/* ---- tracing ---- */
+
+#define TRACE_INSTANCES	"/sys/kernel/tracing/instances"
+
+/* Not every architecture can. */
+static inline bool has_tracing(void)
+{
+	return !access(TRACE_INSTANCES, W_OK);
+}
+
 /* ---- the kernel log ---- */
 
 /* Open the log behind its last record. */

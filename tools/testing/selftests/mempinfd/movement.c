@@ -263,6 +263,84 @@ TEST_F(compaction, leaves_only_pinned_pages)
 
 /* ---- memory that must be free to go: ZONE_MOVABLE ---- */
 
+#define MEMORY_DIR	"/sys/devices/system/memory/"
+
+/* A memory block that is ZONE_MOVABLE while the test runs. */
+struct block {
+	char dir[64];
+	int node;
+	uint64_t first;		/* page frame number */
+	uint64_t frames;
+};
+
+static int block_set(const struct block *b, const char *state)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/state", b->dir);
+	return write_text(path, state);
+}
+
+/* Nodes have a link each to their blocks, and blocks to their node. */
+static int block_node(const struct block *b)
+{
+	char pattern[128];
+	glob_t found;
+	int node;
+
+	snprintf(pattern, sizeof(pattern), "%s/node[0-9]*", b->dir);
+	if (glob(pattern, 0, NULL, &found))
+		return 0;
+	if (sscanf(strrchr(found.gl_pathv[0], '/'), "/node%d", &node) != 1)
+		node = -1;
+	globfree(&found);
+	return node;
+}
+
+static int block_init(struct block *b, const char *dir)
+{
+	char size[64];
+
+	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
+		return -1;
+	snprintf(b->dir, sizeof(b->dir), "%s", dir);
+	b->frames = strtoull(size, NULL, 16) / page_size();
+	b->first = strtoull(strrchr(dir, 'y') + 1, NULL, 10) * b->frames;
+	b->node = block_node(b);
+	return b->node < 0 ? -1 : 0;
+}
+
+static int block_make_movable(struct block *b, const char *dir)
+{
+	if (block_init(b, dir) || block_set(b, "offline"))
+		return -1;
+	if (!block_set(b, "online_movable"))
+		return 0;
+	block_set(b, "online");
+	return -1;
+}
+
+/* Not every block can go offline: kernel memory may be in it. */
+static int block_find_movable(struct block *b)
+{
+	int ret = -1;
+	glob_t found;
+	size_t i;
+
+	if (glob(MEMORY_DIR "memory[0-9]*", 0, NULL, &found))
+		return -1;
+	for (i = found.gl_pathc; ret && i > 0; i--)
+		ret = block_make_movable(b, found.gl_pathv[i - 1]);
+	globfree(&found);
+	return ret;
+}
+
+static void block_restore(const struct block *b)
+{
+	block_set(b, "offline");
+	block_set(b, "online_kernel");
+}
+
 static size_t count_between(const struct region *r, uint64_t first, uint64_t frames)
 {
 	uint64_t *frame = region_frames(r);

@@ -426,6 +426,9 @@ FIXTURE(giant)
 
 FIXTURE_SETUP(giant)
 {
+	if (!hugetlb_size() || GIANT_FILE % hugetlb_size())
+		SKIP(return, "no huge pages of a size that divides %d MiB",
+		     GIANT_FILE >> 20);
 	/* The file takes as many huge pages as it needs, and gives them back. */
 	if (setting_change(&self->pool, "/proc/sys/vm/nr_overcommit_hugepages", "64"))
 		SKIP(return, "no huge pages");

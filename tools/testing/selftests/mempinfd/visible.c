@@ -7,7 +7,7 @@
 #include <sys/auxv.h>
 
 #define NR_PAGES	4
-#define TRACE_DIR	"/sys/kernel/tracing/instances/mempinfd_test"
+#define TRACE_DIR	TRACE_INSTANCES "/mempinfd_test"
 
 FIXTURE(visible) {
 	int fd;
@@ -176,6 +176,8 @@ FIXTURE(trace) {
 
 FIXTURE_SETUP(trace)
 {
+	if (!has_tracing())
+		SKIP(return, "this kernel has no tracing");
 	self->buf = map_pages(NR_PAGES);
 	ASSERT_TRUE(!!self->buf);
 	self->size = NR_PAGES * page_size();

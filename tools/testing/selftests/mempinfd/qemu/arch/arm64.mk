@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-arm
+PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PACKAGES += gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+KARCH := arm64
+IMAGE := arch/arm64/boot/Image
+ABIS := arm64 arm
+CROSS_arm64 := aarch64-linux-gnu-
+CROSS_arm := arm-linux-gnueabihf-
+QEMU := qemu-system-aarch64 -machine virt,gic-version=3 $(TWO_NODES) -device edu
+CPU_tcg += -cpu max,pauth-impdef=on
+CONSOLE := ttyAMA0
+KTAP := hvc0
+KTAP_DEVICE := $(VIRTIO_CONSOLE)
+BOOT_ARGS := cma=512M@3584M

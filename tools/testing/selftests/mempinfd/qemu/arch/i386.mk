@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-x86
+PACKAGES += gcc-i686-linux-gnu libc6-dev-i386-cross
+KARCH := i386
+IMAGE := arch/x86/boot/bzImage
+ABIS := i386
+CROSS_i386 := i686-linux-gnu-
+QEMU := qemu-system-i386 -machine pc -smp 2 -m 3G
+CPU_tcg += -cpu max
+CONSOLE := ttyS0
+KTAP := ttyS1
+BOOT_ARGS := no_timer_check

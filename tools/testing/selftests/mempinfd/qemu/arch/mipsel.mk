@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-mips
+PACKAGES += gcc-mipsel-linux-gnu libc6-dev-mipsel-cross
+KARCH := mips
+IMAGE := vmlinux
+ABIS := mipsel
+CROSS_mipsel := mipsel-linux-gnu-
+QEMU := qemu-system-mipsel -machine malta -m 512M -device edu
+CPU_tcg := -accel tcg -cpu 24Kf
+CONSOLE := ttyS0
+KTAP := ttyS1
+BOOT_ARGS := END=reboot

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-misc
+PACKAGES += gcc-or1k-elf
+KARCH := openrisc
+IMAGE := vmlinux
+ABIS := openrisc
+CROSS_openrisc := or1k-elf-
+NOLIBC := openrisc
+QEMU := qemu-system-or1k -machine virt -m 512M
+CPU_tcg := -accel tcg
+CONSOLE := ttyS0
+KTAP := hvc0
+KTAP_DEVICE := $(VIRTIO_MMIO_CONSOLE)

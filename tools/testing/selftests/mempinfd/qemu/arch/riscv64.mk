@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-misc opensbi
+PACKAGES += gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
+KARCH := riscv
+IMAGE := arch/riscv/boot/Image
+ABIS := riscv64 riscv32
+CROSS_riscv64 := riscv64-linux-gnu-
+CROSS_riscv32 := riscv64-linux-gnu-
+CFLAGS_riscv32 := -march=rv32imac -mabi=ilp32
+NOLIBC := riscv32
+QEMU := qemu-system-riscv64 -machine virt $(call TWO_NODES,0,1) -device edu
+CONSOLE := ttyS0
+KTAP := hvc0
+KTAP_DEVICE := $(VIRTIO_CONSOLE)
+BOOT_ARGS := cma=512M@4608M
