@@ -12,6 +12,7 @@ HARNESS := tools/testing/selftests/mempinfd/qemu
 STEP := $(HARNESS)/step
 
 export PART KIND WHO SIZE OPERATION
+export SECONDS OPS SEED STEPS CROWD
 export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
 
 # Programs of this directory run one at a time; what they start is parallel.
@@ -19,8 +20,8 @@ export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
 MAKEFLAGS += --no-print-directory
 
 HELP := help
-BUILDING := run test test-off test-debug test-archs guarantee shell kernel check \
-	check-tables mutants randconfig wiring
+BUILDING := run test test-off test-debug test-kcsan test-archs coverage soak
+BUILDING += guarantee shell kernel check check-tables mutants randconfig wiring
 BUILDING += series bench bench-profile
 .PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
 
@@ -40,6 +41,7 @@ help: ## show this help
 #   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
 #   WHO=.. SIZE=.. OPERATION=.. KIND=..
 #                     bench-profile: mempinfd 2097152 pin anon-4K or other
+#   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
 #   SEEDS=N           randconfig: so many instead of 20; FIRST=N: from here on
 #   GUARANTEE=n       leave the mm patches out of the kernel
 #   BASE=PATH         take the base kernel from this tarball or directory
@@ -53,6 +55,9 @@ test: ## run the tests in a guest
 test-archs: ## run the tests on all architectures, or on ARCHS, and write a table
 test-off: ## test that a kernel without mempinfd() answers ENOSYS
 test-debug: ## run the tests on a kernel that looks for its own mistakes
+test-kcsan: ## run the tests with threads where data races are looked for
+coverage: ## count which of our lines and branches the tests execute
+soak: ## compare random calls with a model, for SECONDS=n or OPS=n
 guarantee: ## hold pinned memory against all housekeeping, as a table
 bench: ## measure what pinning costs, and beside what else there is
 bench-profile: ## ... and which functions an operation of it spends that in
@@ -72,8 +77,7 @@ $(BUILDING):
 	exec $(MAKE) MEMPINFD_LOCKED=1 $@
 
 clean: ## remove what was built, keep the unpacked kernel
-	rm -rf build/$(ARCH) build/$(ARCH)-off build/$(ARCH)-debug \
-		build/$(ARCH)-bench build/$(ARCH)-source
+	rm -rf build/$(ARCH) build/$(ARCH)-*
 
 distclean: ## remove the build directory
 	@project/builddir --remove
@@ -83,18 +87,28 @@ else
 # Kernel makefiles want a path without spaces: the real one of build/.
 QEMU_MAKE = $(MAKE) -C build/linux/$(HARNESS) \
 	BUILD="$$(realpath build)/$(ARCH)" OFF="$$(realpath build)/$(ARCH)-off" \
-	DEBUG="$$(realpath build)/$(ARCH)-debug"
+	DEBUG="$$(realpath build)/$(ARCH)-debug" \
+	KCSAN="$$(realpath build)/$(ARCH)-kcsan" \
+	GCOV="$$(realpath build)/$(ARCH)-gcov"
+
+run: PACKAGES := gnuplot-nox
 
 packages:
-	@project/packages
+	@project/packages $(PACKAGES)
 
 tree: packages
 	@$(STEP) 'base kernel' build/base.log project/base build/linux
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
-run test test-off test-debug guarantee bench bench-profile shell kernel: tree
+run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
+		shell kernel: tree
 	@exec $(QEMU_MAKE) $@
+
+coverage: PACKAGES := lcov
+coverage: tree
+	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" $@
+	@exec project/coverage build/linux build/$(ARCH)-gcov
 
 test-archs: tree
 	@exec project/$@ build/linux $(ARCHS)

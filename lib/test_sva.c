@@ -969,7 +969,8 @@ static struct test_sva *test_sva_alloc(void)
 	sva->alive = true;
 	sva->mm = current->mm;
 	sva->notifier.ops = &test_sva_notifier_ops;
-	sva->jobs = alloc_workqueue("test_sva_jobs", WQ_UNBOUND, 0);
+	/* A device does not wait for its turn; who serves its requests does. */
+	sva->jobs = alloc_workqueue("test_sva_jobs", WQ_UNBOUND | WQ_HIGHPRI, 0);
 	sva->faults = alloc_workqueue("test_sva_iopf", WQ_UNBOUND, 0);
 	if (sva->jobs && sva->faults)
 		return sva;

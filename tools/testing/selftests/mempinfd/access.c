@@ -290,4 +290,63 @@ TEST(seccomp_refuses_one_ioctl)
 	EXPECT_EQ(0, unpin(fd, buf, page_size()));
 }
 
+#define LSM_REFUSES	"/sys/module/test_lsm/parameters/refuse"
+
+TEST(security_module_refuses_the_inode)
+{
+	struct setting refuse;
+	int before = mempinfd(), next;
+
+	if (access(LSM_REFUSES, W_OK))
+		SKIP(return, "the kernel has no CONFIG_TEST_LSM");
+	next = dup(before);
+	close(next);
+	ASSERT_EQ(0, setting_change(&refuse, LSM_REFUSES, "[mempinfd]"));
+	EXPECT_ERRNO(EACCES, mempinfd());
+	EXPECT_EQ(next, dup(before));
+	setting_restore(&refuse);
+	EXPECT_LE(0, mempinfd());
+	EXPECT_HELD(before, 0, 0);
+}
+
+/* ---- what nobody is told ---- */
+
+/* Nothing that can be read from user space has an address of the kernel in it. */
+static bool has_kernel_address(const char *text)
+{
+	const char *at;
+
+	for (at = text; (at = strstr(at, "ffff")); at += 4) {
+		size_t digits = strspn(at, "0123456789abcdef");
+
+		if (digits == 16 && strncmp(at, "ffffffffffffffff", 16))
+			return true;
+		at += digits > 4 ? digits - 4 : 0;
+	}
+	return false;
+}
+
+TEST(no_kernel_address_in_any_output)
+{
+	char path[64], text[8192];
+	struct mem_pin_info info;
+	char *buf = map_pages(NR_PAGES);
+	int fd = mempinfd();
+	size_t i;
+
+	ASSERT_EQ(0, pin(fd, buf, page_size()));
+	snprintf(path, sizeof(path), FDINFO_PATH, getpid(), fd);
+	ASSERT_EQ(0, read_text(path, text, sizeof(text)));
+	EXPECT_FALSE(has_kernel_address(text));
+	ASSERT_EQ(0, read_text("/sys/kernel/tracing/events/mempinfd/mempin_pin/format",
+			       text, sizeof(text)));
+	EXPECT_EQ(NULL, strstr(text, "%p"));
+	ASSERT_EQ(0, pin_info(fd, &info));
+	for (i = 0; i < sizeof(info) / sizeof(uint64_t); i++) {
+		uint64_t word = ((uint64_t *)&info)[i];
+
+		EXPECT_TRUE(word == ~0ULL || word >> 48 == 0);
+	}
+}
+
 TEST_HARNESS_MAIN

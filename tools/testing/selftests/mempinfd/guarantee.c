@@ -310,26 +310,6 @@ static int stress_numa_balancing(struct cell *c)
 
 /* ---- reclaim ---- */
 
-/* The header that mkswap(8) writes: see union swap_header. */
-static int make_swap(const char *device)
-{
-	size_t page = page_size();
-	int fd = open(device, O_RDWR | O_CLOEXEC);
-	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-	uint32_t version_and_last[] = { 1, size / page - 1 };
-	char header[page];
-	ssize_t written;
-
-	if (size < (off_t)(2 * page))
-		return -1;
-	memset(header, 0, page);
-	memcpy(header + 1024, version_and_last, sizeof(version_and_last));
-	memcpy(header + page - 10, "SWAPSPACE2", 10);
-	written = pwrite(fd, header, page, 0);
-	close(fd);
-	return written == (ssize_t)page ? 0 : -1;
-}
-
 static bool have_swap;
 
 static const char *need_swap(void)

@@ -12,8 +12,9 @@
  * crowd: several processes of several threads, who do the same to each other's
  *	pins.  They count what succeeded, and compare when all of them rest.
  *
- * Environment: FUZZ_SECONDS (20) to run, or FUZZ_OPS calls; FUZZ_SEED to start
- * from; FUZZ_STEPS=n,n,.. to replay what has been printed.
+ * Environment: FUZZ_SECONDS (20) to run, half of them each, or FUZZ_OPS calls, a
+ * tenth of them alone; FUZZ_SEED to start from; FUZZ_STEPS=n,n,.. or
+ * FUZZ_CROWD=n,n,n,n to replay what has been printed.
  */
 #include "mempinfd_proc.h"
 
@@ -1197,7 +1198,7 @@ FIXTURE_SETUP(fuzz)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->report);
 	self->seed = number_from_env("FUZZ_SEED", time(NULL) * 1000003ULL + getpid());
-	self->ops = number_from_env("FUZZ_OPS", 0) / 2;
+	self->ops = number_from_env("FUZZ_OPS", 0);
 	self->end = seconds() + number_from_env("FUZZ_SECONDS", 20) / 2.0;
 	printf("# seed %llu\n", (unsigned long long)self->seed);
 	fflush(stdout);
@@ -1213,10 +1214,10 @@ FIXTURE_TEARDOWN(fuzz)
 	EXPECT_LT(0, self->report->pins);
 }
 
-static bool fuzz_goes_on(const struct _test_data_fuzz *self)
+static bool fuzz_goes_on(const struct _test_data_fuzz *self, unsigned long ops)
 {
 	if (self->ops)
-		return self->report->ops < self->ops;
+		return self->report->ops < ops;
 	return seconds() < self->end;
 }
 
@@ -1251,16 +1252,21 @@ TEST_F_TIMEOUT(fuzz, alone, FOREVER)
 		}
 		EXPECT_EQ(0, charged_to(FUZZ_USER));
 		seed++;
-	} while (fuzz_goes_on(self) && nr == RUN_STEPS);
+	} while (fuzz_goes_on(self, self->ops / 10) && nr == RUN_STEPS);
 }
 
 /* ---- many at once ---- */
 
-#define PROCESSES	3
-#define THREADS		3
-#define ROUND_CALLS	400	/* of each thread, from one rest to the next */
-#define ROUNDS		10
+#define MAX_CREWS	3
+#define MAX_THREADS	3
 #define SHARED_FDS	3
+
+/* How many processes, threads of each, rests, and calls from one to the next. */
+struct crowd_size {
+	int crews, threads, rounds, calls;
+};
+
+static const struct crowd_size whole_crowd = { MAX_CREWS, MAX_THREADS, 10, 400 };
 
 /* What the threads of one process share. */
 struct crew {
@@ -1274,7 +1280,8 @@ struct crew {
 
 /* What all processes share. */
 struct crowd {
-	struct crew crews[PROCESSES];
+	struct crew crews[MAX_CREWS];
+	struct crowd_size size;
 	pthread_barrier_t rest;
 	atomic_bool failed;
 	struct report *report;
@@ -1439,7 +1446,7 @@ static void crowd_check(struct crowd *crowd)
 	long long wanted = crowd->system_pins, pins = system_pins();
 	int i, j;
 
-	for (i = 0; i < PROCESSES; i++)
+	for (i = 0; i < MAX_CREWS; i++)
 		for (j = 0; j < SHARED_FDS; j++)
 			wanted += crowd->crews[i].pages[j];
 	if (pins != wanted)
@@ -1465,10 +1472,11 @@ static void member_rest(struct member *member)
 static void *member_main(void *arg)
 {
 	struct member *member = arg;
+	const struct crowd_size *size = &member->crew->crowd->size;
 	int round, i;
 
-	for (round = 0; round < ROUNDS; round++) {
-		for (i = 0; i < ROUND_CALLS; i++)
+	for (round = 0; round < size->rounds; round++) {
+		for (i = 0; i < size->calls; i++)
 			member_call(member);
 		member_rest(member);
 	}
@@ -1481,8 +1489,8 @@ static void *member_main(void *arg)
 static void __attribute__((noreturn)) crew_main(struct crowd *crowd, int number)
 {
 	struct crew *crew = &crowd->crews[number];
-	struct member members[THREADS];
-	pthread_t threads[THREADS];
+	struct member members[MAX_THREADS];
+	pthread_t threads[MAX_THREADS];
 	int i;
 
 	crew->crowd = crowd;
@@ -1494,44 +1502,46 @@ static void __attribute__((noreturn)) crew_main(struct crowd *crowd, int number)
 		_exit(1);
 	for (i = 0; i < SHARED_FDS; i++)
 		crew->fds[i] = mempinfd();
-	for (i = 0; i < THREADS; i++) {
+	for (i = 0; i < crowd->size.threads; i++) {
 		members[i] = (struct member){
-			crew, { mix(crowd->seed + number * THREADS + i) },
+			crew, { mix(crowd->seed + number * MAX_THREADS + i) },
 			i == 0, number == 0 && i == 0,
 		};
 		if (pthread_create(&threads[i], NULL, member_main, &members[i]))
 			_exit(2);
 	}
-	for (i = 0; i < THREADS; i++)
+	for (i = 0; i < crowd->size.threads; i++)
 		pthread_join(threads[i], NULL);
 	_exit(0);
 }
 
-static void crowd_init(struct crowd *crowd, struct report *report, uint64_t seed)
+static void crowd_init(struct crowd *crowd, struct report *report, uint64_t seed,
+		       struct crowd_size size)
 {
 	pthread_barrierattr_t attr;
 
 	memset(crowd, 0, sizeof(*crowd));
 	crowd->report = report;
 	crowd->seed = seed;
+	crowd->size = size;
 	crowd->system_pins = system_pins();
 	pthread_barrierattr_init(&attr);
 	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-	pthread_barrier_init(&crowd->rest, &attr, PROCESSES * THREADS);
+	pthread_barrier_init(&crowd->rest, &attr, size.crews * size.threads);
 }
 
 /* The leader never ends: the others do, and then it is killed amid its calls. */
 static void crowd_run(struct crowd *crowd)
 {
-	pid_t pids[PROCESSES];
-	int i, status;
+	int i, status, crews = crowd->size.crews;
+	pid_t pids[MAX_CREWS];
 
-	for (i = 0; i < PROCESSES; i++) {
+	for (i = 0; i < crews; i++) {
 		pids[i] = fork();
 		if (!pids[i])
 			crew_main(crowd, i);
 	}
-	for (i = PROCESSES - 1; i >= 0; i--) {
+	for (i = crews - 1; i >= 0; i--) {
 		if (i == 0)
 			kill(pids[i], SIGKILL);
 		if (waitpid(pids[i], &status, 0) != pids[i] || (i && status))
@@ -1542,8 +1552,56 @@ static void crowd_run(struct crowd *crowd)
 			   system_pins() - crowd->system_pins);
 }
 
+/* What races may need more than one try. */
+#define CROWD_TRIES	5
+
+static bool crowd_fails(struct crowd *crowd, struct report *report, uint64_t seed,
+			struct crowd_size size, int tries)
+{
+	while (tries--) {
+		crowd_init(crowd, report, seed, size);
+		crowd_run(crowd);
+		if (crowd->failed)
+			return true;
+	}
+	return false;
+}
+
+/* Halve one number after the other, as long as it still fails. */
+static struct crowd_size shorten_crowd(struct crowd *crowd, struct report *report,
+				       uint64_t seed, struct crowd_size size)
+{
+	int *const numbers[] = { &size.rounds, &size.crews, &size.threads, &size.calls };
+	int before;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
+		while (*numbers[i] > 1) {
+			before = *numbers[i];
+			*numbers[i] = before / 2;
+			if (!crowd_fails(crowd, report, seed, size, CROWD_TRIES)) {
+				*numbers[i] = before;
+				break;
+			}
+		}
+	}
+	return size;
+}
+
+static struct crowd_size crowd_size_from_env(void)
+{
+	struct crowd_size size = whole_crowd;
+	const char *value = getenv("FUZZ_CROWD");
+
+	if (value && *value)
+		sscanf(value, "%d,%d,%d,%d", &size.crews, &size.threads, &size.rounds,
+		       &size.calls);
+	return size;
+}
+
 TEST_F_TIMEOUT(fuzz, crowd, FOREVER)
 {
+	struct crowd_size size = crowd_size_from_env();
 	uint64_t seed = self->seed;
 	struct crowd *crowd;
 
@@ -1553,16 +1611,18 @@ TEST_F_TIMEOUT(fuzz, crowd, FOREVER)
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, crowd);
 	do {
-		crowd_init(crowd, self->report, seed);
-		crowd_run(crowd);
-		EXPECT_EQ(0, charged_to(FUZZ_USER));
-		if (crowd->failed) {
-			printf("# replay: FUZZ_SEED=%llu\n", (unsigned long long)seed);
+		if (crowd_fails(crowd, self->report, seed, size, 1)) {
+			printf("# %s\n", self->report->text);
+			size = shorten_crowd(crowd, self->report, seed, size);
+			printf("# replay: FUZZ_SEED=%llu FUZZ_CROWD=%d,%d,%d,%d\n",
+			       (unsigned long long)seed, size.crews, size.threads,
+			       size.rounds, size.calls);
 			EXPECT_STREQ("", self->report->text);
 			break;
 		}
+		EXPECT_EQ(0, charged_to(FUZZ_USER));
 		seed++;
-	} while (fuzz_goes_on(self));
+	} while (fuzz_goes_on(self, self->ops - self->ops / 10));
 }
 
 TEST_HARNESS_MAIN

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Where memory comes from: nodes and CMA areas. */
+/* Where memory comes from and goes to: nodes, CMA areas, blocks, swap. */
 #ifndef MEMPINFD_PLACE_H
 #define MEMPINFD_PLACE_H
 
@@ -85,6 +85,108 @@ static inline int cma_alloc_all(const struct cma *cma)
 		usleep(100000);
 	}
 	return -1;
+}
+
+/* ---- memory blocks ---- */
+
+#define MEMORY_DIR	"/sys/devices/system/memory/"
+
+/* A memory block that is ZONE_MOVABLE while a test runs. */
+struct block {
+	char dir[64];
+	int node;
+	uint64_t first;		/* page frame number */
+	uint64_t frames;
+};
+
+static inline int block_set(const struct block *b, const char *state)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/state", b->dir);
+	return write_text(path, state);
+}
+
+/* Nodes have a link each to their blocks, and blocks to their node. */
+static inline int block_node(const struct block *b)
+{
+	char pattern[128];
+	glob_t found;
+	int node;
+
+	snprintf(pattern, sizeof(pattern), "%s/node[0-9]*", b->dir);
+	if (glob(pattern, 0, NULL, &found))
+		return 0;
+	if (sscanf(strrchr(found.gl_pathv[0], '/'), "/node%d", &node) != 1)
+		node = -1;
+	globfree(&found);
+	return node;
+}
+
+static inline int block_init(struct block *b, const char *dir)
+{
+	char size[64];
+
+	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
+		return -1;
+	snprintf(b->dir, sizeof(b->dir), "%s", dir);
+	b->frames = strtoull(size, NULL, 16) / (uint64_t)sysconf(_SC_PAGESIZE);
+	b->first = strtoull(strrchr(dir, 'y') + 1, NULL, 10) * b->frames;
+	b->node = block_node(b);
+	return b->node < 0 ? -1 : 0;
+}
+
+static inline int block_make_movable(struct block *b, const char *dir)
+{
+	if (block_init(b, dir) || block_set(b, "offline"))
+		return -1;
+	if (!block_set(b, "online_movable"))
+		return 0;
+	block_set(b, "online");
+	return -1;
+}
+
+/* Not every block can go offline: kernel memory may be in it. */
+static inline int block_find_movable(struct block *b)
+{
+	int ret = -1;
+	glob_t found;
+	size_t i;
+
+	if (glob(MEMORY_DIR "memory[0-9]*", 0, NULL, &found))
+		return -1;
+	for (i = found.gl_pathc; ret && i > 0; i--)
+		ret = block_make_movable(b, found.gl_pathv[i - 1]);
+	globfree(&found);
+	return ret;
+}
+
+static inline void block_restore(const struct block *b)
+{
+	block_set(b, "offline");
+	block_set(b, "online_kernel");
+}
+
+/* ---- swap ---- */
+
+/* The header that mkswap(8) writes: see union swap_header. */
+static inline int make_swap(const char *device)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	int fd = open(device, O_RDWR | O_CLOEXEC);
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	uint32_t version_and_last[] = { 1, size / page - 1 };
+	char header[page];
+	ssize_t written;
+
+	if (size < (off_t)(2 * page))
+		return -1;
+	memset(header, 0, page);
+	memcpy(header + 1024, version_and_last, sizeof(version_and_last));
+	memcpy(header + page - 10, "SWAPSPACE2", 10);
+	written = pwrite(fd, header, page, 0);
+	close(fd);
+	return written == (ssize_t)page ? 0 : -1;
 }
 
 #endif /* MEMPINFD_PLACE_H */

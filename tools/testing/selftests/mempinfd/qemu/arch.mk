@@ -15,6 +15,7 @@
 #		itself
 # KTAP		where the tests' output goes
 # KTAP_DEVICE	QEMU's side of that: the second serial line by default
+# COUNTS	where what gcov has counted goes, the third serial line
 # BOOT_ARGS	what more the kernel is told
 
 PACKAGES :=
@@ -27,8 +28,8 @@ VIRTIO_CONSOLE := -device virtio-serial -device virtconsole,chardev=ktap
 VIRTIO_MMIO_CONSOLE := -device virtio-serial-device -device virtconsole,chardev=ktap
 
 # The second half of node 1 is for tests of CMA, where the stanza says so.
-TWO_NODES = -smp 2 -m 3G -object memory-backend-ram,id=m0,size=2G \
-	-object memory-backend-ram,id=m1,size=1G \
+TWO_NODES = -smp 2 -m $(RAM) -object memory-backend-ram,id=m0,size=2G \
+	-object memory-backend-ram,id=m1,size=$(NODE1) \
 	-numa node,nodeid=0,cpus=$(or $(1),0-1),memdev=m0 \
 	-numa node,nodeid=1,memdev=m1$(if $(2),$(comma)cpus=$(2))
 

@@ -10,7 +10,7 @@
  *			results for each program.  A program has LIMIT=seconds
  *			instead of what the tests' settings give it
  *   MODE=shell		give a prompt
- *   MODE=run		run PROGRAM=path, or the sample
+ *   MODE=run		run PROGRAM=path,.. or the sample
  *   MODE=probe		show that the guest comes up
  *
  * The guest powers off at the end; with END=reboot it reboots, where that is
@@ -393,6 +393,16 @@ static void mark_log(void)
 	close(fd);
 }
 
+static void send_counts(const char *tty)
+{
+	char path[PATH_MAX];
+	const char *const send[] = { "/send-counts", path, NULL };
+
+	snprintf(path, sizeof(path), "/dev/%s", tty);
+	if (run(send))
+		puts("Bail out! Cannot send what gcov has counted");
+}
+
 static void run_tests(void)
 {
 	int n = each_word("TESTS", NULL, NULL), abis = each_word("ABIS", NULL, NULL);
@@ -405,6 +415,8 @@ static void run_tests(void)
 	each_word("ABIS", NULL, run_abi);
 	each_word("AFTER", abi, run_test);
 	free(abi);
+	if (getenv("GCOV"))
+		send_counts(getenv("GCOV"));
 }
 
 static void run_shell(void)
@@ -416,13 +428,20 @@ static void run_shell(void)
 	run(shell);
 }
 
-static void run_one(void)
+/* Fails if one of them does. */
+static void run_programs(void)
 {
-	const char *const program[] = {
-		getenv("PROGRAM") ?: "/mempinfd-demo", NULL
-	};
+	char *paths = strdup(getenv("PROGRAM") ?: "/mempinfd-demo"), *rest, *path;
+	int status = 0;
 
-	printf("# exit=%d\n", run(program));
+	for (path = strtok_r(paths, ",", &rest); path;
+	     path = strtok_r(NULL, ",", &rest)) {
+		const char *const program[] = { path, NULL };
+
+		status = run(program) ?: status;
+	}
+	free(paths);
+	printf("# exit=%d\n", status);
 }
 
 int main(void)
@@ -433,7 +452,7 @@ int main(void)
 	if (!strcmp(mode, "test"))
 		run_tests();
 	else if (!strcmp(mode, "run"))
-		run_one();
+		run_programs();
 	else if (!strcmp(mode, "probe"))
 		puts("# exit=0");
 	else

@@ -8,7 +8,7 @@ CROSS_riscv64 := riscv64-linux-gnu-
 CROSS_riscv32 := riscv64-linux-gnu-
 CFLAGS_riscv32 := -march=rv32imac -mabi=ilp32
 NOLIBC := riscv32
-QEMU := qemu-system-riscv64 -machine virt $(call TWO_NODES,0,1) -device edu
+QEMU = qemu-system-riscv64 -machine virt $(call TWO_NODES,0,1) -device edu
 CONSOLE := ttyS0
 KTAP := hvc0
 KTAP_DEVICE := $(VIRTIO_CONSOLE)

@@ -8,11 +8,12 @@ ABIS := x86_64 i386 x32
 CROSS_x86_64 := $(if $(filter x86_64,$(shell uname -m)),,x86_64-linux-gnu-)
 CROSS_i386 := i686-linux-gnu-
 CROSS_x32 := x86_64-linux-gnux32-
-QEMU := qemu-system-x86_64 -machine pc $(TWO_NODES)
+QEMU = qemu-system-x86_64 -machine pc $(call TWO_NODES)
 CPU_tcg += -cpu max
 CPU_kvm := -accel kvm -cpu host
 CONSOLE := ttyS0
 KTAP := ttyS1
+COUNTS := ttyS2
 # An IO-APIC panic is seen under load without no_timer_check. 64 MiB of node 1
 # are persistent memory.
 BOOT_ARGS := no_timer_check cma=512M@2G memmap=64M!2816M
