@@ -10,6 +10,7 @@
 # CFLAGS_abi	and what more it takes to compile for the ABI
 # NOLIBC	the one among the ABIs for which there is no C library
 # QEMU		the machine
+# MEMORY	... and how large it is
 # CPU_tcg	the CPU, emulated; CPU_kvm: the same with KVM
 # CONSOLE	where the kernel's log goes, the first serial line; empty: there by
 #		itself

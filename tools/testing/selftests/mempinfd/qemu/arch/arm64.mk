@@ -7,7 +7,8 @@ IMAGE := arch/arm64/boot/Image
 ABIS := arm64 arm
 CROSS_arm64 := aarch64-linux-gnu-
 CROSS_arm := arm-linux-gnueabihf-
-QEMU = qemu-system-aarch64 -machine virt,gic-version=3 $(call TWO_NODES) -device edu
+QEMU := qemu-system-aarch64 -machine virt,gic-version=3 -device edu
+MEMORY = $(call TWO_NODES)
 CPU_tcg += -cpu max,pauth-impdef=on
 CONSOLE := ttyAMA0
 KTAP := hvc0

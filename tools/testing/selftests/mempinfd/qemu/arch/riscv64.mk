@@ -8,7 +8,8 @@ CROSS_riscv64 := riscv64-linux-gnu-
 CROSS_riscv32 := riscv64-linux-gnu-
 CFLAGS_riscv32 := -march=rv32imac -mabi=ilp32
 NOLIBC := riscv32
-QEMU = qemu-system-riscv64 -machine virt $(call TWO_NODES,0,1) -device edu
+QEMU := qemu-system-riscv64 -machine virt -device edu
+MEMORY = $(call TWO_NODES,0,1)
 CONSOLE := ttyS0
 KTAP := hvc0
 KTAP_DEVICE := $(VIRTIO_CONSOLE)
