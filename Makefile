@@ -11,6 +11,7 @@ ARCH ?= x86_64
 HARNESS := tools/testing/selftests/mempinfd/qemu
 STEP := $(HARNESS)/step
 
+export GUARANTEE REPEAT
 export PART KIND WHO SIZE OPERATION
 export SECONDS OPS SEED STEPS CROWD
 export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
@@ -44,6 +45,7 @@ help: ## show this help
 #   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
 #   SEEDS=N           randconfig: so many instead of 20; FIRST=N: from here on
 #   GUARANTEE=n       leave the mm patches out of the kernel
+#   REPEAT=N          guarantee: make the table N times and compare
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
 

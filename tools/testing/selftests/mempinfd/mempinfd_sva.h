@@ -35,14 +35,19 @@ static inline int sva_run(int fd, const struct test_sva_job *job,
 	return sva_submit(fd, job) ?: sva_wait(fd, done);
 }
 
-/* Report every moment in which the device could not write to the range. */
-static inline int sva_watch(int fd, const void *addr, size_t len)
+/* Report every moment in which the device could not use the range. */
+static inline int sva_watch_access(int fd, const void *addr, size_t len, bool write)
 {
 	struct test_sva_range range = {
-		.addr = (uintptr_t)addr, .len = len, .write = true,
+		.addr = (uintptr_t)addr, .len = len, .write = write,
 	};
 
 	return ioctl(fd, TEST_SVA_WATCH, &range);
+}
+
+static inline int sva_watch(int fd, const void *addr, size_t len)
+{
+	return sva_watch_access(fd, addr, len, true);
 }
 
 static inline uint64_t sva_sum(const __u64 causes[TEST_SVA_NR_CAUSES])
