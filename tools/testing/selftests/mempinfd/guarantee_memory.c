@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#define MEMORY_DIR	"/sys/devices/system/memory/"
 #define NODE_DIR	"/sys/devices/system/node/node1/"
 #define KHUGEPAGED_DIR	THP_DIR "khugepaged/"
 
@@ -227,38 +226,27 @@ int stress_cma(struct cell *c)
 /* Blocks that can go: no memory of the kernel is in them. */
 #define MAX_BLOCKS	16
 
-static struct block {
-	char state[64];
-	uint64_t first;		/* page frame number */
-	uint64_t frames;
-} removable[MAX_BLOCKS];
-
+static struct block removable[MAX_BLOCKS];
 static int nr_removable;
 
-static void block_try(const char *dir, uint64_t frames)
+static void block_try(const char *dir)
 {
 	struct block *b = &removable[nr_removable];
 
-	if (nr_removable == MAX_BLOCKS)
-		return;
-	snprintf(b->state, sizeof(b->state), "%s/state", dir);
-	b->first = strtoull(strrchr(dir, 'y') + 1, NULL, 10) * frames;
-	b->frames = frames;
-	if (!write_text(b->state, "offline") && !write_text(b->state, "online"))
+	if (nr_removable < MAX_BLOCKS && !block_init(b, dir) &&
+	    !block_set(b, "offline") && !block_set(b, "online"))
 		nr_removable++;
 }
 
 static void find_removable(void)
 {
-	char size[64];
 	glob_t found;
 	size_t i;
 
-	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)) ||
-	    glob(NODE_DIR "memory[0-9]*", 0, NULL, &found))
+	if (glob(NODE_DIR "memory[0-9]*", 0, NULL, &found))
 		return;
 	for (i = 0; i < found.gl_pathc; i++)
-		block_try(found.gl_pathv[i], strtoull(size, NULL, 16) / page_size());
+		block_try(found.gl_pathv[i]);
 	globfree(&found);
 }
 
@@ -334,11 +322,11 @@ int stress_offline(struct cell *c)
 		return cannot(c, "staying where memory can go offline");
 	sigaction(SIGALRM, &action, NULL);
 	alarm(3);
-	ret = write_text(block->state, "offline");
+	ret = block_set(block, "offline");
 	alarm(0);
 	if (ret && errno != EINTR)
 		return cannot(c, "offline");
-	if (!ret && write_text(block->state, "online"))
+	if (!ret && block_set(block, "online"))
 		return cannot(c, "online");
 	return 0;
 }
