@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Runs the examples of the manual pages and of libmempinfd. */
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/wait.h>
 
 #include "../kselftest_harness.h"
 
+#define TRACING	"/sys/kernel/tracing"
 #define SYSCTL	"/proc/sys/vm/unprivileged_mempinfd"
 
 static bool kernel_has_it(void)
@@ -27,6 +30,7 @@ FIXTURE_VARIANT(example)
 	const char *output;
 	const char *output_without;	/* on a kernel without mempinfd() */
 	int status_without;
+	int traced;			/* successful PINs and UNPINs */
 };
 
 FIXTURE_VARIANT_ADD(example, mempinfd)
@@ -35,6 +39,7 @@ FIXTURE_VARIANT_ADD(example, mempinfd)
 	.output = "VmPin:\t      64 kB\n",
 	.output_without = "",
 	.status_without = 1,
+	.traced = 1,
 };
 
 FIXTURE_VARIANT_ADD(example, ioctl_mempinfd)
@@ -46,6 +51,7 @@ FIXTURE_VARIANT_ADD(example, ioctl_mempinfd)
 		  "unpinned again: No such file or directory\n",
 	.output_without = "",
 	.status_without = 1,
+	.traced = 4,
 };
 
 FIXTURE_VARIANT_ADD(example, pin)
@@ -53,6 +59,7 @@ FIXTURE_VARIANT_ADD(example, pin)
 	.name = "pin",
 	.output = "pinned\n",
 	.output_without = "",
+	.traced = 1,
 };
 
 FIXTURE_VARIANT_ADD(example, register)
@@ -60,6 +67,7 @@ FIXTURE_VARIANT_ADD(example, register)
 	.name = "register",
 	.output = "pinned\n",
 	.output_without = "locked\n",
+	.traced = 1,
 };
 
 /* They are beside this program. */
@@ -81,10 +89,10 @@ FIXTURE_TEARDOWN(example)
 {
 }
 
-/* The exit status; what it prints is in @output. */
-static int run(const char *path, char *output, size_t size)
+/* The exit status of a command line; what it prints is in @output. */
+static int run(const char *command, char *output, size_t size)
 {
-	FILE *pipe = popen(path, "r");
+	FILE *pipe = popen(command, "r");
 	size_t len;
 	int status;
 
@@ -104,6 +112,24 @@ TEST_F(example, run)
 		  run(self->path, self->output, sizeof(self->output)));
 	EXPECT_STREQ(has_it ? variant->output : variant->output_without,
 		     self->output);
+}
+
+/* The recipe of Documentation/userspace-api/mempinfd.rst. */
+TEST_F(example, trace)
+{
+	char command[PATH_MAX + 256];
+
+	if (!kernel_has_it())
+		SKIP(return, "this kernel has no mempinfd()");
+	if (access(TRACING "/events/mempinfd", W_OK))
+		SKIP(return, "no tracefs, or not root");
+	snprintf(command, sizeof(command),
+		 "cd " TRACING " && echo > trace &&"
+		 "echo 1 > events/mempinfd/enable && '%s' > /dev/null;"
+		 "echo 0 > events/mempinfd/enable; grep -c ' mempin_.* ret=0$' trace",
+		 self->path);
+	ASSERT_EQ(0, run(command, self->output, sizeof(self->output)));
+	EXPECT_EQ(variant->traced, atoi(self->output));
 }
 
 TEST_HARNESS_MAIN

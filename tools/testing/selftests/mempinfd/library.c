@@ -6,9 +6,12 @@
  * library must not make the call, which may be another one on that kernel.
  */
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <asm/unistd.h>
@@ -170,6 +173,54 @@ TEST_F(library, errno_of_the_kernel)
 	EXPECT_ERRNO(EBADF, mempin_info(-1, &self->info));
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
 	EXPECT_ERRNO(EMFILE, mempinfd());
+}
+
+/* ---- the tool ---- */
+
+/* Run a command line; the last line that it prints is in @line. */
+static int last_line(const char *command, char *line, size_t size)
+{
+	FILE *pipe = popen(command, "r");
+	int status;
+
+	if (!pipe)
+		return -1;
+	while (fgets(line, size, pipe))
+		;
+	status = pclose(pipe);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The tool, which is beside this program, with its output for our fd. */
+static int run_mempinfo(int fd, char *line, size_t size)
+{
+	char path[PATH_MAX], command[PATH_MAX + 64];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (len < 0)
+		return -1;
+	path[len] = 0;
+	snprintf(command, sizeof(command), "'%s/mempinfo' | grep '^ *%d *%d '",
+		 dirname(path), getpid(), fd);
+	return last_line(command, line, size);
+}
+
+TEST_F(library, mempinfo)
+{
+	unsigned long pins, pages, charged;
+	unsigned int uid;
+	char line[256];
+
+	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, SIZE));
+	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, 1));
+	ASSERT_EQ(0, read_info(self->fd, &self->info));
+	ASSERT_EQ(0, run_mempinfo(self->fd, line, sizeof(line)));
+	ASSERT_EQ(4, sscanf(line, "%*d %*d %u %lu %lu %lu", &uid, &pins, &pages,
+			    &charged));
+	EXPECT_EQ(getuid(), uid);
+	EXPECT_EQ(2, pins);
+	EXPECT_EQ(self->info.pinned_pages, pages);
+	EXPECT_EQ(self->info.charged_pages, charged);
 }
 
 TEST_HARNESS_MAIN
