@@ -55,7 +55,7 @@ struct mem_pin_address {
 };
 
 /**
- * define MEM_CMD_PIN - ioctl(MEM_CMD_PIN, struct mem_pin_address *)
+ * define MEM_CMD_PIN - ioctl(MEM_CMD_PIN) of a struct mem_pin_address
  *
  * Fault the range in and pin all of it or, on any error, none of it.  Pages
  * of a writable mapping are pinned for writing, others for reading.  Pins are
@@ -66,7 +66,7 @@ struct mem_pin_address {
 #define MEM_CMD_PIN	_IOW('M', 0, struct mem_pin_address)
 
 /**
- * define MEM_CMD_UNPIN - ioctl(MEM_CMD_UNPIN, struct mem_pin_address *)
+ * define MEM_CMD_UNPIN - ioctl(MEM_CMD_UNPIN) of a struct mem_pin_address
  *
  * Undo the oldest MEM_CMD_PIN of exactly these pages.  Closing the last
  * reference to the fd undoes all of them, and so does the end of the address
