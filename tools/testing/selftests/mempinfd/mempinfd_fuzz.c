@@ -1530,23 +1530,44 @@ static void crowd_init(struct crowd *crowd, struct report *report, uint64_t seed
 	pthread_barrier_init(&crowd->rest, &attr, size.crews * size.threads);
 }
 
-/* The leader never ends: the others do, and then it is killed amid its calls. */
+static void kill_crews(const pid_t *pids, int crews)
+{
+	while (crews--)
+		if (pids[crews] > 0)
+			kill(pids[crews], SIGKILL);
+}
+
+/*
+ * The leader never ends: the others do, and then it is killed amid its calls.
+ * If one ends before its time the rest would wait for it.
+ */
+static void crowd_wait(struct crowd *crowd, const pid_t *pids)
+{
+	int left, status = -1;
+	pid_t pid;
+
+	for (left = crowd->size.crews; left; left--) {
+		if (left == 1)
+			kill_crews(pids, 1);
+		pid = waitpid(-1, &status, 0);
+		if (pid != pids[0] ? !status : left == 1)
+			continue;
+		crowd_fail(crowd, "process %d ended with status %x", pid, status);
+		kill_crews(pids, crowd->size.crews);
+	}
+}
+
 static void crowd_run(struct crowd *crowd)
 {
-	int i, status, crews = crowd->size.crews;
 	pid_t pids[MAX_CREWS];
+	int i;
 
-	for (i = 0; i < crews; i++) {
+	for (i = 0; i < crowd->size.crews; i++) {
 		pids[i] = fork();
 		if (!pids[i])
 			crew_main(crowd, i);
 	}
-	for (i = crews - 1; i >= 0; i--) {
-		if (i == 0)
-			kill(pids[i], SIGKILL);
-		if (waitpid(pids[i], &status, 0) != pids[i] || (i && status))
-			crowd_fail(crowd, "process %d ended with status %x", i, status);
-	}
+	crowd_wait(crowd, pids);
 	if (system_pins() != crowd->system_pins)
 		crowd_fail(crowd, "after all have ended the system has %lld pins more",
 			   system_pins() - crowd->system_pins);
