@@ -2,9 +2,9 @@
 /*
  * A device streams through memory while the kernel keeps house.
  *
- * The software SVA device copies block after block, from anonymous memory to
- * transparent huge pages, from there to shared memory, and from there back; the
- * program looks at each block that arrives.  Meanwhile a storm of what kernels
+ * The program writes block after block into anonymous memory; the software SVA
+ * device copies it to transparent huge pages, from there to shared memory, and
+ * back; and the program looks at what arrives.  Meanwhile a storm of what kernels
  * do to memory goes over all of it.  The same stream and the same storm are run
  * with nothing done about it, with what one would take today, and with
  * mempinfd(); each time in a process of its own.
@@ -39,7 +39,6 @@
 #define STAGE_SIZE	(2 * MEBI)
 #define BLOCK_SIZE	((size_t)64 << 10)
 #define MAX_JOBS	200000
-#define PATTERN		0x5a
 
 #define SWAP_DEVICE	"/dev/ram1"
 #define NUMA_DIR	"/sys/kernel/debug/sched/numa_balancing/"
@@ -52,12 +51,6 @@ static void die(const char *what)
 {
 	printf("storm: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-/* For its fault, not for its value: it stays though nobody reads it. */
-static void write_byte(char *addr, char byte)
-{
-	__atomic_store_n(addr, byte, __ATOMIC_RELAXED);
 }
 
 static int64_t now_ns(void)
@@ -79,7 +72,7 @@ static int64_t cpu_writes(const struct region *r, int device)
 	size_t at;
 
 	for (at = 0; at < r->size; at += r->page)
-		write_byte(r->addr + at, 1);
+		__atomic_store_n(r->addr + at, 1, __ATOMIC_RELAXED);
 	return now_ns() - start;
 }
 
@@ -105,7 +98,7 @@ static void map_untouched(struct region *r, enum memory_kind kind)
 		die("memory");
 	if (kind == MEM_ANON)
 		return;
-	memset(r->addr, PATTERN, r->size);
+	memset(r->addr, 1, r->size);
 	second = mremap(r->addr, 0, r->size, MREMAP_MAYMOVE);
 	if (second == MAP_FAILED)
 		die("mremap");
@@ -260,6 +253,15 @@ static void storm_clear_refs(struct run *run)
 	write_text("/proc/self/clear_refs", "4");
 }
 
+/* Writes what is there, for the fault; and not what somebody replaces just then. */
+static void touch_for_write(char *addr)
+{
+	char byte = __atomic_load_n(addr, __ATOMIC_RELAXED);
+
+	__atomic_compare_exchange_n(addr, &byte, byte, false, __ATOMIC_RELAXED,
+				    __ATOMIC_RELAXED);
+}
+
 /* The child is gone when the parent has written everywhere. */
 static void storm_fork(struct run *run)
 {
@@ -273,7 +275,7 @@ static void storm_fork(struct run *run)
 	}
 	for (r = run->stages; r < run->stages + NR_STAGES; r++)
 		for (at = 0; at < r->size; at += page_size())
-			write_byte(r->addr + at, PATTERN);
+			touch_for_write(r->addr + at);
 	if (pid > 0) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
@@ -308,7 +310,7 @@ static void (* const storm[])(struct run *run) = {
 	storm_collapse, storm_compaction,
 };
 
-#define STORM_PAUSE	20000	/* microseconds between two of them */
+#define STORM_PAUSE	5000	/* microseconds between two of them */
 
 static void *keep_storming(void *arg)
 {
@@ -345,15 +347,17 @@ static struct setting settings[ARRAY_SIZE(storm_settings)];
 static void map_stages(struct run *run)
 {
 	static const enum memory_kind kinds[NR_STAGES] = { MEM_ANON, MEM_THP, MEM_MEMFD };
+	enum memory_kind kind;
 	struct region *r;
 
 	if (has_two_nodes() && allocate_on(1))
 		die("set_mempolicy");
 	for (r = run->stages; r < run->stages + NR_STAGES; r++) {
-		if (region_map(r, kinds[r - run->stages], STAGE_SIZE) ||
-		    region_fill(r, 0))
+		kind = kinds[r - run->stages];
+		if (!memory_kind_page(kind))
+			kind = MEM_ANON;
+		if (region_map(r, kind, STAGE_SIZE) || region_fill(r, 0))
 			die("memory");
-		memset(r->addr, PATTERN, r->size);
 		madvise(r->addr, r->size, MADV_MERGEABLE);
 	}
 	if (has_two_nodes())
@@ -362,27 +366,32 @@ static void map_stages(struct run *run)
 	madvise(r->addr, r->size, MADV_HUGEPAGE);
 }
 
-static bool block_arrived(const char *block)
+static bool block_is(const char *block, char byte)
 {
-	return block[0] == PATTERN && !memcmp(block, block + 1, BLOCK_SIZE - 1);
+	return block[0] == byte && !memcmp(block, block + 1, BLOCK_SIZE - 1);
 }
 
+/* The pages of a round have the same in them, so that KSM has something to do. */
 static void stream_one(struct run *run, int device)
 {
 	size_t from = run->jobs % NR_STAGES, to = (from + 1) % NR_STAGES;
-	size_t at = run->jobs / NR_STAGES * BLOCK_SIZE % STAGE_SIZE;
+	size_t block = run->jobs / NR_STAGES;
+	size_t at = block * BLOCK_SIZE % STAGE_SIZE;
+	char byte = 1 + block / (STAGE_SIZE / BLOCK_SIZE);
+	char *src = run->stages[from].addr + at;
 	char *dst = run->stages[to].addr + at;
 	struct test_sva_job job = {
 		.op = TEST_SVA_COPY, .repeat = 1, .len = BLOCK_SIZE,
-		.src = (uintptr_t)run->stages[from].addr + at,
-		.dst = (uintptr_t)dst,
+		.src = (uintptr_t)src, .dst = (uintptr_t)dst,
 	};
 	struct test_sva_done done;
 
+	if (!from)
+		memset(src, byte, BLOCK_SIZE);
 	if (sva_run(device, &job, &done) || done.status)
 		die(SVA_DEVICE);
 	run->latency[run->jobs++] = done.latency_ns;
-	run->wrong_blocks += !block_arrived(dst);
+	run->wrong_blocks += !block_is(dst, byte);
 }
 
 static void stream(struct run *run, int seconds)
@@ -426,11 +435,17 @@ static void run_child(struct run *run, int seconds)
 
 /* ---- all of them ---- */
 
+static void switch_one(const char *path, const char *value)
+{
+	if (write_text(path, value) && errno != ENOENT)
+		die(path);
+}
+
 /* The two that stand beside mlock where people talk of it. */
 static void switch_sysctls(const char *value)
 {
-	if (write_text(NUMA_SWITCH, value) || write_text(COMPACT_LOCKED, value))
-		die(COMPACT_LOCKED);
+	switch_one(NUMA_SWITCH, value);
+	switch_one(COMPACT_LOCKED, value);
 }
 
 static void wait_run(pid_t pid, const char *name)
@@ -563,7 +578,7 @@ static void set_up(void)
 		die(SWAP_DEVICE);
 	for (i = 0; i < ARRAY_SIZE(settings); i++)
 		if (setting_change(&settings[i], storm_settings[i][0],
-				   storm_settings[i][1]))
+				   storm_settings[i][1]) && errno != ENOENT)
 			die(storm_settings[i][0]);
 }
 
@@ -575,6 +590,10 @@ int main(int argc, char **argv)
 	if (argc > 2 || seconds <= 0) {
 		fputs("usage: storm [SECONDS]\n", stderr);
 		return 2;
+	}
+	if (access(SVA_DEVICE, R_OK | W_OK)) {
+		puts("There is no " SVA_DEVICE ", so no device can be shown.");
+		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	compare_all_faults();
