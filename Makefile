@@ -12,7 +12,7 @@ HARNESS := tools/testing/selftests/mempinfd/qemu
 STEP := $(HARNESS)/step
 
 export GUARANTEE REPEAT
-export PART KIND WHO SIZE OPERATION
+export HOLD PART KIND WHO SIZE OPERATION
 export SECONDS OPS SEED STEPS CROWD
 export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
 
@@ -24,7 +24,8 @@ HELP := help
 BUILDING := run test test-off test-debug test-kcsan test-archs coverage soak
 BUILDING += guarantee shell kernel check check-tables mutants randconfig wiring
 BUILDING += series bench bench-profile
-.PHONY: $(HELP) $(BUILDING) patch packages tree clean distclean
+BUILDING += test-mm
+.PHONY: $(HELP) $(BUILDING) patch packages tree pristine clean distclean
 
 help: ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -44,6 +45,7 @@ help: ## show this help
 #                     bench-profile: mempinfd 2097152 pin anon-4K or other
 #   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
 #   SEEDS=N           randconfig: so many instead of 20; FIRST=N: from here on
+#   HOLD=1            test-mm: pin memory meanwhile on the kernel with the series
 #   GUARANTEE=n       leave the mm patches out of the kernel
 #   REPEAT=N          guarantee: make the table N times and compare
 #   BASE=PATH         take the base kernel from this tarball or directory
@@ -60,6 +62,7 @@ test-debug: ## run the tests on a kernel that looks for its own mistakes
 test-kcsan: ## run the tests with threads where data races are looked for
 coverage: ## count which of our lines and branches the tests execute
 soak: ## compare random calls with a model, for SECONDS=n or OPS=n
+test-mm: ## compare the kernel's own mm selftests with those on the base
 guarantee: ## hold pinned memory against all housekeeping, as a table
 bench: ## measure what pinning costs, and beside what else there is
 bench-profile: ## ... and which functions an operation of it spends that in
@@ -103,6 +106,10 @@ tree: packages
 	@$(STEP) 'overlay' build/apply.log project/apply --update \
 		$(if $(filter n,$(GUARANTEE)),--without '00*-mm-*') build/linux
 
+pristine: tree
+	@$(STEP) 'pristine kernel' build/pristine.log \
+		project/pristine build/linux build/pristine
+
 run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
 		shell kernel: tree
 	@exec $(QEMU_MAKE) $@
@@ -115,15 +122,17 @@ coverage: tree
 test-archs: tree
 	@exec project/$@ build/linux $(ARCHS)
 
+test-mm: PACKAGES := libcap-dev libnuma-dev liburing-dev stress-ng
+test-mm: pristine
+	@exec $(QEMU_MAKE) PRISTINE="$$(realpath build)/pristine" $@
+
 check check-tables mutants randconfig: tree
 	@exec project/$@ build/linux
 
 wiring: tree
 	@exec project/wire --patches build/linux
 
-series: tree
-	@$(STEP) 'pristine kernel' build/pristine.log \
-		project/pristine build/linux build/pristine
+series: pristine
 	@$(STEP) 'series' build/series.log \
 		project/mails build/linux build/pristine build/series
 	@echo "$$(ls build/series | wc -l) mails in build/series"

@@ -29,7 +29,8 @@ VIRTIO_CONSOLE := -device virtio-serial -device virtconsole,chardev=ktap
 VIRTIO_MMIO_CONSOLE := -device virtio-serial-device -device virtconsole,chardev=ktap
 
 # The second half of node 1 is for tests of CMA, where the stanza says so.
-TWO_NODES = -smp 2 -m $(RAM) -object memory-backend-ram,id=m0,size=2G \
+# CPUs of node 0, CPUs of node 1, number of CPUs
+TWO_NODES = -smp $(or $(3),2) -m $(RAM) -object memory-backend-ram,id=m0,size=2G \
 	-object memory-backend-ram,id=m1,size=$(NODE1) \
 	-numa node,nodeid=0,cpus=$(or $(1),0-1),memdev=m0 \
 	-numa node,nodeid=1,memdev=m1$(if $(2),$(comma)cpus=$(2))

@@ -8,7 +8,8 @@
  *			is one of them, only "core", and then, for the
  *			first ABI only, AFTER=c,..: one KTAP test with nested
  *			results for each program.  A program has LIMIT=seconds
- *			instead of what the tests' settings give it
+ *			instead of what the tests' settings give it, and is started
+ *			by RUNNER=path, if there is one, with its path as argument
  *   MODE=shell		give a prompt
  *   MODE=run		run PROGRAM=path,.. or the sample
  *   MODE=probe		show that the guest comes up
@@ -213,6 +214,7 @@ static int read_timeout(void)
 
 static void __attribute__((noreturn)) exec_program(const char *path, int out)
 {
+	const char *runner = getenv("RUNNER");
 	int null = open("/dev/null", O_RDONLY);
 
 	setsid();
@@ -221,8 +223,11 @@ static void __attribute__((noreturn)) exec_program(const char *path, int out)
 	dup2(out, STDERR_FILENO);
 	close(null);
 	close(out);
-	execl(path, path, NULL);
-	perror(path);
+	if (runner)
+		execl(runner, runner, path, NULL);
+	else
+		execl(path, path, NULL);
+	perror(runner ?: path);
 	_exit(127);
 }
 
