@@ -44,7 +44,7 @@ static bool run_core(const char *abi)
 {
 	char path[64] = "/tests/";
 	char *const argv[] = { "core", NULL };
-	int fds[2], status;
+	int fds[2], status = 0;
 	pid_t child;
 
 	strlcat(path, abi, sizeof(path));
