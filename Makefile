@@ -41,8 +41,7 @@ help: ## show this help
 #   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
 #   TIMEOUT=SECONDS   cut a guest that takes longer
 #   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
-#   WHO=.. SIZE=.. OPERATION=.. KIND=..
-#                     bench-profile: mempinfd 2097152 pin anon-4K or other
+#   WHO=mempinfd      bench-profile: this, and KIND= SIZE= OPERATION=unpin
 #   SECONDS=N         soak: so long; or OPS=N calls; SEED, STEPS, CROWD: replay
 #   SEEDS=N           randconfig: so many instead of 20; FIRST=N: from here on
 #   HOLD=1            test-mm: pin memory meanwhile on the kernel with the series
@@ -114,6 +113,7 @@ run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
 		shell kernel: tree
 	@exec $(QEMU_MAKE) $@
 
+bench: PACKAGES := gnuplot-nox
 coverage: PACKAGES := lcov
 coverage: tree
 	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" $@

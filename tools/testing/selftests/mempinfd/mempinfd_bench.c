@@ -966,7 +966,7 @@ static void bench_scaling(struct bench *b)
 
 /* ---- one operation, to be looked at ---- */
 
-#define PROFILE_TIMES	10
+#define PROFILE_TIMES	100
 
 static const char *option(const char *name, const char *otherwise)
 {
