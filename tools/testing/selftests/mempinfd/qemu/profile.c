@@ -6,8 +6,8 @@
  *   -plugin profile.so,start=ADDRESS,stop=ADDRESS,out=FILE
  *
  * Executing START's first instruction starts the count, STOP's ends it, as often
- * as that happens.  At the end FILE gets a line for each block of code that was
- * run: its address, its number of instructions, how often it ran.
+ * as that happens; then FILE gets a line for each block of code that was run: its
+ * address, its number of instructions, how often it ran.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,16 +32,35 @@ static uint64_t start, stop;
 static const char *out;
 static bool counting;
 
+/* Each time: QEMU may be killed, and then there is no other. */
+static void write_counts(void)
+{
+	FILE *file = fopen(out, "w");
+	struct block *block;
+
+	if (!file) {
+		perror(out);
+		return;
+	}
+	for (block = blocks; block; block = block->next)
+		if (block->runs)
+			fprintf(file, "%llx %llu %llu\n", block->address,
+				block->instructions, block->runs);
+	fclose(file);
+}
+
 static void count_block(unsigned int vcpu, void *data)
 {
 	struct block *block = data;
 
+	if (counting && block->address == stop) {
+		counting = false;
+		write_counts();
+	}
+	if (counting)
+		block->runs++;
 	if (block->address == start)
 		counting = true;
-	else if (block->address == stop)
-		counting = false;
-	else if (counting)
-		block->runs++;
 }
 
 static void add_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -56,22 +75,6 @@ static void add_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	blocks = block;
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, count_block, QEMU_PLUGIN_CB_NO_REGS,
 					     block);
-}
-
-static void write_counts(qemu_plugin_id_t id, void *data)
-{
-	FILE *file = fopen(out, "w");
-	struct block *block;
-
-	if (!file) {
-		perror(out);
-		return;
-	}
-	for (block = blocks; block; block = block->next)
-		if (block->runs)
-			fprintf(file, "%llx %llu %llu\n", block->address,
-				block->instructions, block->runs);
-	fclose(file);
 }
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int argc,
@@ -92,6 +95,5 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
 		return -1;
 	}
 	qemu_plugin_register_vcpu_tb_trans_cb(id, add_block);
-	qemu_plugin_register_atexit_cb(id, write_counts, NULL);
 	return 0;
 }
