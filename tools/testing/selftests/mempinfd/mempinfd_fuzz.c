@@ -155,6 +155,7 @@ struct report {
 	char text[400];
 	char log[160];		/* the step it is at */
 	unsigned int step;
+	double end;		/* when the time is over, or 0 */
 	atomic_ulong ops;
 	atomic_ulong pins;	/* of these that have pinned something */
 };
@@ -1084,6 +1085,19 @@ static bool model_init(struct model *m, struct report *report)
 	return true;
 }
 
+static double seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static bool time_is_over(const struct report *report)
+{
+	return report->end && seconds() >= report->end;
+}
+
 /* Run the steps of @keep in a process of their own, which ends with the last. */
 static void __attribute__((noreturn))
 run_steps(struct report *report, uint64_t seed, const unsigned int *keep, int nr)
@@ -1093,7 +1107,7 @@ run_steps(struct report *report, uint64_t seed, const unsigned int *keep, int nr
 
 	if (!model_init(&m, report))
 		_exit(1);
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr && !time_is_over(report); i++) {
 		m.step = keep[i];
 		if (!do_step(&m, seed) || !check_step(&m))
 			_exit(1);
@@ -1174,21 +1188,12 @@ static unsigned long long number_from_env(const char *name, unsigned long long o
 	return value && *value ? strtoull(value, NULL, 0) : otherwise;
 }
 
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 FIXTURE(fuzz)
 {
 	struct setting sysctl;
 	struct report *report;
 	uint64_t seed;
-	double end;
-	unsigned long ops;	/* instead of @end if not 0 */
+	unsigned long ops;	/* instead of an end if not 0 */
 };
 
 FIXTURE_SETUP(fuzz)
@@ -1199,7 +1204,8 @@ FIXTURE_SETUP(fuzz)
 	ASSERT_NE(MAP_FAILED, self->report);
 	self->seed = number_from_env("FUZZ_SEED", time(NULL) * 1000003ULL + getpid());
 	self->ops = number_from_env("FUZZ_OPS", 0);
-	self->end = seconds() + number_from_env("FUZZ_SECONDS", 20) / 2.0;
+	if (!self->ops)
+		self->report->end = seconds() + number_from_env("FUZZ_SECONDS", 20) / 2.0;
 	printf("# seed %llu\n", (unsigned long long)self->seed);
 	fflush(stdout);
 	ASSERT_EQ(0, setting_change(&self->sysctl, SYSCTL_UNPRIVILEGED, "1"));
@@ -1218,7 +1224,7 @@ static bool fuzz_goes_on(const struct _test_data_fuzz *self, unsigned long ops)
 {
 	if (self->ops)
 		return self->report->ops < ops;
-	return seconds() < self->end;
+	return !time_is_over(self->report);
 }
 
 static int steps_from_env(unsigned int *keep, int nr)
@@ -1246,6 +1252,7 @@ TEST_F_TIMEOUT(fuzz, alone, FOREVER)
 
 	do {
 		if (run_fails(self->report, seed, keep, nr)) {
+			self->report->end = 0;
 			print_failure(self->report, seed, keep, nr);
 			EXPECT_STREQ("", self->report->text);
 			break;
@@ -1284,6 +1291,7 @@ struct crowd {
 	struct crowd_size size;
 	pthread_barrier_t rest;
 	atomic_bool failed;
+	atomic_bool over;
 	struct report *report;
 	uint64_t seed;
 	long long system_pins;
@@ -1464,19 +1472,21 @@ static void member_rest(struct member *member)
 		crew_check(crew);
 	}
 	pthread_barrier_wait(&crew->crowd->rest);
-	if (member->leader)
+	if (member->leader) {
 		crowd_check(crew->crowd);
+		crew->crowd->over = time_is_over(crew->crowd->report);
+	}
 	pthread_barrier_wait(&crew->crowd->rest);
 }
 
 static void *member_main(void *arg)
 {
 	struct member *member = arg;
-	const struct crowd_size *size = &member->crew->crowd->size;
+	const struct crowd *crowd = member->crew->crowd;
 	int round, i;
 
-	for (round = 0; round < size->rounds; round++) {
-		for (i = 0; i < size->calls; i++)
+	for (round = 0; round < crowd->size.rounds && !crowd->over; round++) {
+		for (i = 0; i < crowd->size.calls; i++)
 			member_call(member);
 		member_rest(member);
 	}
@@ -1634,6 +1644,7 @@ TEST_F_TIMEOUT(fuzz, crowd, FOREVER)
 	do {
 		if (crowd_fails(crowd, self->report, seed, size, 1)) {
 			printf("# %s\n", self->report->text);
+			self->report->end = 0;
 			size = shorten_crowd(crowd, self->report, seed, size);
 			printf("# replay: FUZZ_SEED=%llu FUZZ_CROWD=%d,%d,%d,%d\n",
 			       (unsigned long long)seed, size.crews, size.threads,
