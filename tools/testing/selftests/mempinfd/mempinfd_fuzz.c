@@ -1135,26 +1135,40 @@ static bool run_fails(struct report *report, uint64_t seed, const unsigned int *
 
 /* ---- shortening ---- */
 
-#define MAX_TRIES	400
+#define SHORTEN_SECONDS	60
+
+/* Nothing after the step that failed had a part in it. */
+static int steps_until_failure(const struct report *report, const unsigned int *keep,
+			       int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		if (keep[i] == report->step)
+			return i + 1;
+	return nr;
+}
 
 /* Leave out ever shorter pieces, as long as it still fails. */
 static int shorten(struct report *report, uint64_t seed, unsigned int *keep, int nr)
 {
 	unsigned int *fewer = calloc(nr, sizeof(*fewer));
-	int piece, at, tries = 0;
+	double end = seconds() + SHORTEN_SECONDS;
+	int piece, at;
 
+	nr = steps_until_failure(report, keep, nr);
 	for (piece = nr / 2; fewer && piece; piece /= 2) {
-		for (at = 0; at < nr && tries < MAX_TRIES; tries++) {
-			int end = at + piece < nr ? at + piece : nr;
-			int left = nr - (end - at);
+		for (at = 0; at < nr && seconds() < end;) {
+			int next = at + piece < nr ? at + piece : nr;
+			int left = nr - (next - at);
 
 			memcpy(fewer, keep, at * sizeof(*keep));
-			memcpy(fewer + at, keep + end, (nr - end) * sizeof(*keep));
+			memcpy(fewer + at, keep + next, (nr - next) * sizeof(*keep));
 			if (run_fails(report, seed, fewer, left)) {
 				memcpy(keep, fewer, left * sizeof(*keep));
 				nr = left;
 			} else {
-				at = end;
+				at = next;
 			}
 		}
 	}
@@ -1166,12 +1180,11 @@ static void print_failure(struct report *report, uint64_t seed, unsigned int *ke
 {
 	int i;
 
+	printf("# step %u: %s: %s\n", report->step, report->log, report->text);
 	nr = shorten(report, seed, keep, nr);
-	for (i = 1; i <= nr; i++) {
-		if (run_fails(report, seed, keep, i) || i == nr)
-			break;
+	for (i = 1; i < nr && !run_fails(report, seed, keep, i); i++)
 		printf("#   step %u: %s\n", report->step, report->log);
-	}
+	run_fails(report, seed, keep, nr);
 	printf("#   step %u: %s: %s\n", report->step, report->log, report->text);
 	printf("# replay: FUZZ_SEED=%llu FUZZ_STEPS=", (unsigned long long)seed);
 	for (i = 0; i < nr; i++)
