@@ -372,7 +372,8 @@ TEST_F(nth_life, fork)
 	pid_t child;
 
 	ASSERT_EQ(0, pin_both(self->fd, &self->small, &self->huge));
-	for (nth = 1; reached && nth < NTH_MAX; nth++) {
+	/* far on, page after page of the huge one is copied, and all are alike */
+	for (nth = 1; reached && nth < NTH_MAX; nth += nth < 200 ? 1 : 17) {
 		ASSERT_EQ(0, fail_later(self->fail_nth, nth));
 		child = fork();
 		if (!child)
@@ -388,7 +389,7 @@ TEST_F(nth_life, fork)
 		EXPECT_EQ(0, region_moved(&self->huge, frames));
 	}
 	EXPECT_LT(0, failed);
-	TH_LOG("%d points, %d of them made fork fail", nth - 2, failed);
+	TH_LOG("up to point %d, %d of them made fork fail", nth, failed);
 	free(frames);
 }
 
