@@ -25,6 +25,7 @@ BUILDING := run test test-off test-debug test-kcsan test-archs coverage soak
 BUILDING += guarantee shell kernel check check-tables mutants randconfig wiring
 BUILDING += series bench bench-profile
 BUILDING += test-mm
+BUILDING += bisect deb
 .PHONY: $(HELP) $(BUILDING) patch packages tree pristine clean distclean
 
 help: ## show this help
@@ -49,6 +50,7 @@ help: ## show this help
 #   REPEAT=N          guarantee: make the table N times and compare
 #   BASE=PATH         take the base kernel from this tarball or directory
 #   KDIR=DIR          patch: the kernel tree to patch
+#   CONFIG=FILE       deb: a kernel configuration other than the guest's
 
 ifndef MEMPINFD_LOCKED
 
@@ -73,6 +75,8 @@ mutants: ## check that the tests notice deliberate mistakes
 randconfig: ## compile with random configurations of three architectures
 wiring: ## write the patches of the system call tables anew
 series: ## write the series as mails to build/series, and try git am
+bisect: ## compile each patch of the series on those before it
+deb: ## make Debian packages of kernel and library, and boot that kernel
 
 $(BUILDING):
 	@project/builddir
@@ -136,6 +140,28 @@ series: pristine
 	@$(STEP) 'series' build/series.log \
 		project/mails build/linux build/pristine build/series
 	@echo "$$(ls build/series | wc -l) mails in build/series"
+
+# The configuration is the guest's.
+bisect: series kernel
+	@exec project/bisect build/pristine build/series build/$(ARCH)/.config \
+		build/bisect
+
+# A kernel that was configured here can do without what the guest needs.
+DEB_GUEST := WHERE="$$(realpath build)/deb/guest" ABIS=$(ARCH) AFTER= \
+	IMAGE="$$(realpath build)/deb/guest/vmlinuz" TESTS='library examples rfc'
+
+deb: PACKAGES := debhelper dpkg-dev kmod
+deb: tree
+	@$(QEMU_MAKE) initramfs
+	@$(STEP) 'packages' build/deb.log \
+		project/deb build/linux build/$(ARCH) build/deb $(CONFIG)
+	@ls build/deb/*.deb
+ifndef CONFIG
+	@rm -rf build/deb/guest; mkdir build/deb/guest
+	@dpkg-deb --fsys-tarfile build/deb/linux-image-*.deb | \
+		tar -xO --wildcards './boot/vmlinuz-*' > build/deb/guest/vmlinuz
+	@exec $(QEMU_MAKE) $(DEB_GUEST) test-guest
+endif
 
 endif
 
