@@ -13,9 +13,8 @@
  *          the first page (address >> PAGE_SHIFT) and a count of pages
  *   pin    what one successful MEM_CMD_PIN made; it lives until its UNPIN, the
  *          last close of the fd, or the end of the address space
- *   run    pages of a pin that are neighbours in physical memory (pfn, count)
- *   settle make sure, after pinning, that the page-table entries are as the
- *          device needs them and that others see the pins before they touch one
+ *   run    pages of a pin that are neighbours in physical memory (pfn, count),
+ *          as pin_user_runs() hands them out
  *   charge pages counted against a user's RLIMIT_MEMLOCK (user->locked_vm) and
  *          shown as VmPin (mm->pinned_vm)
  *
@@ -23,22 +22,25 @@
  *
  *   struct mempinfd_owner    one for each address space that has fds
  *     struct mempinfd_ctx    one for each fd: owner, user, counters
- *       ctx->pins            xarray, indexed by the first page of the range;
- *                            an entry is the newest of a ring of pins
- *         struct mempin      one pin: count of pages, its runs
+ *       ctx->buckets         hash table of the ranges that are pinned
+ *         struct mempin      one pin: its range and its runs, in a ring with
+ *                            the other pins of the same range
  *           full             list of chunks, each filled with runs
  *           run[]            the runs behind those in the chunks
  *
- * A pin does not remember how many runs it has: they end where their counts
- * add up to its pages.  A lone page thus costs 32 bytes and its slot.
+ * The pages themselves, and the entries of the page table that map them, are
+ * the business of pin_user_runs(): it pins under the lock of each entry, with
+ * mmap_lock held.  Housekeeping looks for pins under the same locks before it
+ * changes an entry, so what was changed earlier is seen by PIN and put right,
+ * and what would be changed later is left alone.
  *
  * Invariants
  *
- *   - Every page of every pin in ctx->pins holds one FOLL_PIN reference for
+ *   - Every page of every pin in ctx->buckets holds one FOLL_PIN reference for
  *     each time it occurs there, and has been charged once for each.
  *   - A pin is charged before its first page is touched and uncharged after
  *     its last page is let go, always to ctx->user and ctx->mm.
- *   - A pin is either in ctx->pins or owned by exactly one thread, which is
+ *   - A pin is either in ctx->buckets or owned by exactly one thread, which is
  *     building or undoing it.  Nothing of ours is locked across a page fault.
  *   - Undoing a pin allocates nothing and cannot fail.
  *
@@ -52,51 +54,42 @@
  *
  * Locking
  *
- *   owner->lock -> ctx->lock -> memory allocation, the xarray's own lock
- *
- *   Nothing is pinned with either held.  At the end of the address space both
- *   are taken inside the SRCU of all mmu_notifiers, as it is for everybody.
- *   Settling takes mmap_lock -> hugetlb_vma_lock -> page-table lock.
+ *   owner->lock, a mutex, is held while the pins of an address space that ends
+ *   are undone, inside the SRCU of all mmu_notifiers, as it is for everybody.
+ *   ctx->lock, a spinlock, is held for as long as a pin is put into the hash
+ *   table or taken out.  Neither is held while pages are pinned, nor together.
  */
 
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
-#include <linux/hugetlb.h>
+#include <linux/generic-radix-tree.h>
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/overflow.h>
-#include <linux/pagewalk.h>
+#include <linux/page_run.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/syscalls.h>
 #include <linux/sysctl.h>
 #include <linux/uaccess.h>
-#include <linux/xarray.h>
 #include <uapi/linux/mempinfd.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/mempinfd.h>
 
-/* Pages given to GUP at a time: its array of pointers fits a 4 KiB page. */
-#define MEMPIN_BATCH		512
-
 /* Ranges up to this are built on the stack: 64 KiB, wherever it begins. */
 #define MEMPIN_SMALL		17
-
-/*
- * A folio counts its references in an int, a small one 1024 for each pin.
- * Refuse at half of it: what is left is room for the batches that other
- * threads have added and not yet looked at.
- */
-#define MEMPIN_MAX_REFS		(INT_MAX / 2)
 
 static int sysctl_unprivileged_mempinfd __read_mostly;
 
@@ -118,8 +111,9 @@ struct mempinfd_owner {
  * @user: who is charged; fixed
  * @owner: what all fds of @mm share
  * @node: in @owner->fds
- * @lock: taken killably, but where pins are undone
- * @pins: newest pin of each first page
+ * @lock: protects @buckets and what hangs there
+ * @buckets: pins by their range, in @nr_pins + 1 lists; see mempinfd_bucket()
+ * @seed: of the hash; odd
  * @nr_pins: pins alive
  * @nr_pages: pages of these pins
  * @nr_charged: pages charged: @nr_pages and those of pins being built
@@ -129,8 +123,9 @@ struct mempinfd_ctx {
 	struct user_struct *user;
 	struct mempinfd_owner *owner;
 	struct list_head node;
-	struct mutex lock; /* pins, the rings in it, writing nr_pins, nr_pages */
-	struct xarray pins;
+	spinlock_t lock; /* buckets, lists, rings, writing nr_pins, nr_pages */
+	GENRADIX(struct mempin *) buckets;
+	u64 seed;
 	unsigned long nr_pins;
 	unsigned long nr_pages;
 	atomic_long_t nr_charged;
@@ -141,37 +136,38 @@ struct mempin_range {
 	unsigned long nr_pages;
 };
 
-struct mempin_run {
-	u64 pfn	: 48;
-	u64 nr	: 16;
-};
-
-/* A run is unpinned, and its pages perhaps freed, without rescheduling. */
-#define MEMPIN_RUN_MAX		4096
-
 struct mempin_chunk {
 	struct mempin_chunk *next;
-	struct mempin_run run[];
+	struct page_run run[];
 };
 
 /**
  * struct mempin - one pin
- * @next: the next younger pin of the same first page; the newest has the
- *	oldest here, so that both ends of the ring are one step away
+ * @chain: next in the list of its bucket, if it is the newest of its ring
+ * @next: the next younger pin of the same range; the newest has the oldest
+ *	here, so that both ends of the ring are one step away
+ * @first: first page of the range
  * @nr_pages: pages in the range
+ * @nr_runs: runs in @run
  * @full: chunks of MEMPIN_CHUNK_RUNS runs each
  * @run: the other runs
  */
 struct mempin {
+	struct mempin *chain;
 	struct mempin *next;
-	unsigned long nr_pages;
+	unsigned long first;
+	u64 nr_pages	: 48;
+	u64 nr_runs	: 16;
 	struct mempin_chunk *full;
-	struct mempin_run run[];
+	struct page_run run[];
 };
 
 /* So that a chunk, and a pin with as many runs, fit one page. */
 #define MEMPIN_CHUNK_RUNS \
-	((PAGE_SIZE - sizeof(struct mempin)) / sizeof(struct mempin_run))
+	((PAGE_SIZE - sizeof(struct mempin)) / sizeof(struct page_run))
+
+/* A pin with one run, of which there may be a million, is not rounded up. */
+static struct kmem_cache *mempin_cache __ro_after_init;
 
 /**
  * struct mempin_draft - a pin while it is being built
@@ -181,22 +177,16 @@ struct mempin {
  * @run: the runs not in @full; they stand in @chunk or in @small_run
  * @nr_runs: how many of @run are used
  * @max_runs: how many there can be
- * @batch: pages to ask GUP for at a time
- * @pages: room for them, allocated or @small_page
  * @small_run: room for the runs of a small range
- * @small_page: room for its pages
  */
 struct mempin_draft {
 	unsigned long nr_pages;
 	struct mempin_chunk *full;
 	struct mempin_chunk *chunk;
-	struct mempin_run *run;
+	struct page_run *run;
 	unsigned int nr_runs;
 	unsigned int max_runs;
-	unsigned int batch;
-	struct page **pages;
-	struct mempin_run small_run[MEMPIN_SMALL];
-	struct page *small_page[MEMPIN_SMALL];
+	struct page_run small_run[MEMPIN_SMALL];
 };
 
 /* ------------------------------ ranges ------------------------------ */
@@ -298,269 +288,19 @@ static int mempin_draft_grow(struct mempin_draft *draft)
 	return 0;
 }
 
-static int mempin_draft_init(struct mempin_draft *draft,
-			     unsigned long nr_pages)
+/* A draft of a range that is not small has no room yet. */
+static void mempin_draft_init(struct mempin_draft *draft,
+			      unsigned long nr_pages)
 {
+	bool small = nr_pages <= MEMPIN_SMALL;
+
 	draft->nr_pages = 0;
 	draft->full = NULL;
 	draft->chunk = NULL;
-	draft->run = draft->small_run;
+	draft->run = small ? draft->small_run : NULL;
 	draft->nr_runs = 0;
-	draft->max_runs = MEMPIN_SMALL;
-	draft->batch = MEMPIN_SMALL;
-	draft->pages = draft->small_page;
-	if (nr_pages <= MEMPIN_SMALL)
-		return 0;
-
-	draft->batch = MEMPIN_BATCH;
-	draft->pages = kmalloc_array(MEMPIN_BATCH, sizeof(*draft->pages),
-				     GFP_KERNEL);
-	if (!draft->pages)
-		return -ENOMEM;
-	return mempin_draft_grow(draft);
+	draft->max_runs = small ? MEMPIN_SMALL : 0;
 }
-
-/* Free the room of a draft.  The pages and full chunks live on in the pin. */
-static void mempin_draft_end(struct mempin_draft *draft)
-{
-	kfree(draft->chunk);
-	if (draft->pages != draft->small_page)
-		kfree(draft->pages);
-}
-
-static bool mempin_run_continues(const struct mempin_run *run,
-				 unsigned long pfn)
-{
-	return run->pfn + run->nr == pfn && run->nr < MEMPIN_RUN_MAX;
-}
-
-static int mempin_draft_add_pfn(struct mempin_draft *draft, unsigned long pfn)
-{
-	struct mempin_run *run = draft->run + draft->nr_runs;
-	int ret;
-
-	if (draft->nr_runs && mempin_run_continues(run - 1, pfn)) {
-		run[-1].nr++;
-	} else {
-		if (draft->nr_runs == draft->max_runs) {
-			ret = mempin_draft_grow(draft);
-			if (ret)
-				return ret;
-		}
-		draft->run[draft->nr_runs++] =
-			(struct mempin_run) { .pfn = pfn, .nr = 1 };
-	}
-	draft->nr_pages++;
-	return 0;
-}
-
-/* Hand one pinned page to the draft.  On error it stays the caller's. */
-static int mempin_draft_add(struct mempin_draft *draft, struct page *page)
-{
-	if (folio_ref_count(page_folio(page)) > MEMPIN_MAX_REFS)
-		return -ENOMEM;
-	return mempin_draft_add_pfn(draft, page_to_pfn(page));
-}
-
-/* ------------------------------ settling ------------------------------ */
-
-/*
- * A pin keeps the page; the device needs the page-table entry.  Whoever would
- * change an entry of the range for housekeeping looks for pins first, under
- * the lock of that change: the page-table lock, or mmap_lock for collapse.
- * But GUP-fast takes no lock: it can pin a page between that look and the
- * change, and return.
- *
- * So, after the pins are visible, take each of these locks once and read the
- * entries again.  A change that was made before is seen here: the page is let
- * go and pinned anew.  One that comes after sees the pin, because our unlock
- * comes before its lock.
- *
- * While there, set the accessed bit and, in writable entries, the dirty bit:
- * not every IOMMU can, and would fault for it.
- *
- * Another thread that keeps changing the mapping keeps its own process in
- * here, rescheduling, until a fatal signal.
- */
-
-/*
- * The "dirty" argument of ptep_set_access_flags(): without it x86 leaves the
- * entry to the hardware, which sets the bits as it goes.
- */
-#define MEMPIN_SET_ALWAYS	1
-
-struct mempin_settle {
-	unsigned long start;
-	struct page **pages;
-	unsigned long nr_settled;
-	bool write;
-};
-
-static bool mempin_settle_maps(const struct mempin_settle *settle,
-			       unsigned long addr, unsigned long pfn)
-{
-	struct page *page = settle->pages[(addr - settle->start) >> PAGE_SHIFT];
-
-	return pfn == page_to_pfn(page);
-}
-
-static bool mempin_settle_pte(const struct mempin_settle *settle,
-			      struct vm_area_struct *vma, unsigned long addr,
-			      pte_t *ptep)
-{
-	pte_t pte = ptep_get(ptep);
-
-	if (!pte_present(pte) || pte_protnone(pte) ||
-	    (settle->write && !pte_write(pte)) ||
-	    !mempin_settle_maps(settle, addr, pte_pfn(pte)))
-		return false;
-
-	pte = pte_mkyoung(pte);
-	if (pte_write(pte))
-		pte = pte_mkdirty(pte);
-	if (ptep_set_access_flags(vma, addr, ptep, pte, MEMPIN_SET_ALWAYS))
-		update_mmu_cache(vma, addr, ptep);
-	return true;
-}
-
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-/* One entry, one folio: if the first page is where it was, all are. */
-static bool mempin_settle_huge(const struct mempin_settle *settle,
-			       struct vm_area_struct *vma, unsigned long addr,
-			       pmd_t *pmdp)
-{
-	unsigned long offset = (addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT;
-	pmd_t pmd = pmdp_get(pmdp);
-
-	if (!pmd_present(pmd) || pmd_protnone(pmd) ||
-	    (settle->write && !pmd_write(pmd)) ||
-	    !mempin_settle_maps(settle, addr, pmd_pfn(pmd) + offset))
-		return false;
-
-	pmd = pmd_mkyoung(pmd);
-	if (pmd_write(pmd))
-		pmd = pmd_mkdirty(pmd);
-	if (pmdp_set_access_flags(vma, addr & HPAGE_PMD_MASK, pmdp, pmd,
-				  MEMPIN_SET_ALWAYS))
-		update_mmu_cache_pmd(vma, addr, pmdp);
-	return true;
-}
-#else
-static bool mempin_settle_huge(const struct mempin_settle *settle,
-			       struct vm_area_struct *vma, unsigned long addr,
-			       pmd_t *pmdp)
-{
-	return false;
-}
-#endif
-
-static int mempin_settle_pmd_entry(pmd_t *pmd, unsigned long addr,
-				   unsigned long end, struct mm_walk *walk)
-{
-	struct mempin_settle *settle = walk->private;
-	spinlock_t *ptl = pmd_trans_huge_lock(pmd, walk->vma);
-	pte_t *start, *pte;
-	bool settled = false;
-
-	if (ptl) {
-		settled = mempin_settle_huge(settle, walk->vma, addr, pmd);
-		spin_unlock(ptl);
-		if (settled)
-			settle->nr_settled += (end - addr) >> PAGE_SHIFT;
-		return !settled;
-	}
-
-	start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-	if (!start) {
-		walk->action = ACTION_AGAIN;
-		return 0;
-	}
-	for (pte = start; addr != end; pte++, addr += PAGE_SIZE) {
-		settled = mempin_settle_pte(settle, walk->vma, addr, pte);
-		if (!settled)
-			break;
-		settle->nr_settled++;
-	}
-	pte_unmap_unlock(start, ptl);
-	return !settled;
-}
-
-/* Huge entries of this size map device memory only, which stays as it is. */
-static int mempin_settle_pud_entry(pud_t *pud, unsigned long addr,
-				   unsigned long end, struct mm_walk *walk)
-{
-	struct mempin_settle *settle = walk->private;
-
-	if (pud_trans_huge(*pud) || pud_devmap(*pud)) {
-		settle->nr_settled += (end - addr) >> PAGE_SHIFT;
-		walk->action = ACTION_CONTINUE;
-	}
-	return 0;
-}
-
-#ifdef CONFIG_HUGETLB_PAGE
-static int mempin_settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
-				       unsigned long addr, unsigned long end,
-				       struct mm_walk *walk)
-{
-	struct mempin_settle *settle = walk->private;
-	struct vm_area_struct *vma = walk->vma;
-	unsigned long offset = (addr & ~hmask) >> PAGE_SHIFT;
-	spinlock_t *ptl = huge_pte_lock(hstate_vma(vma), walk->mm, ptep);
-	bool settled = false;
-	pte_t pte;
-
-	pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
-	if (pte_present(pte) && (!settle->write || huge_pte_write(pte)) &&
-	    mempin_settle_maps(settle, addr, pte_pfn(pte) + offset)) {
-		pte = pte_mkyoung(pte);
-		if (huge_pte_write(pte))
-			pte = huge_pte_mkdirty(pte);
-		if (huge_ptep_set_access_flags(vma, addr & hmask, ptep, pte,
-					       MEMPIN_SET_ALWAYS))
-			update_mmu_cache(vma, addr & hmask, ptep);
-		settle->nr_settled += (end - addr) >> PAGE_SHIFT;
-		settled = true;
-	}
-	spin_unlock(ptl);
-	return !settled;
-}
-#else
-#define mempin_settle_hugetlb_entry	NULL
-#endif
-
-static int mempin_settle_hole(unsigned long addr, unsigned long end, int depth,
-			      struct mm_walk *walk)
-{
-	return 1;
-}
-
-static const struct mm_walk_ops mempin_settle_ops = {
-	.pud_entry	= mempin_settle_pud_entry,
-	.pmd_entry	= mempin_settle_pmd_entry,
-	.pte_hole	= mempin_settle_hole,
-	.hugetlb_entry	= mempin_settle_hugetlb_entry,
-	.walk_lock	= PGWALK_RDLOCK,
-};
-
-/* Returns how many of the @nr pages from @start on are settled. */
-static int mempin_settle(unsigned long start, int nr, struct page **pages,
-			 bool write)
-{
-	struct mempin_settle settle = {
-		.start = start, .pages = pages, .write = write,
-	};
-	struct mm_struct *mm = current->mm;
-
-	if (mmap_read_lock_killable(mm))
-		return 0;
-	walk_page_range(mm, start, start + ((unsigned long)nr << PAGE_SHIFT),
-			&mempin_settle_ops, &settle);
-	mmap_read_unlock(mm);
-	return settle.nr_settled;
-}
-
-/* -------------------------- pinning a range -------------------------- */
 
 /* GUP has more errors than the interface. */
 static int mempin_errno(long err)
@@ -580,96 +320,67 @@ static int mempin_errno(long err)
 }
 
 /*
- * What the mapping at @start allows decides how its pages are pinned; lowers
- * @nr to what that mapping covers.
- *
- * Asking first also keeps GUP away from holes.  It warns in the log, once an
- * hour, of one just below a stack.  A thread that unmaps what lies there after
- * this look can still bring that about, as with any other user of GUP.
- *
- * GUP-fast knows no mappings: an executable one that is not readable has to be
- * refused here.
+ * Pin all pages of @range.  Waiting for a userfaultfd monitor, or for swap,
+ * happens in here.
  */
-static int mempin_access(unsigned long start, unsigned long *nr,
-			 unsigned int *gup_flags)
-{
-	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *vma;
-	int ret = -EFAULT;
-
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
-	vma = vma_lookup(mm, start);
-	if (vma && (vma->vm_flags & (VM_READ | VM_WRITE))) {
-		*nr = min(*nr, (vma->vm_end - start) >> PAGE_SHIFT);
-		if (vma->vm_flags & VM_WRITE)
-			*gup_flags |= FOLL_WRITE;
-		ret = 0;
-	}
-	mmap_read_unlock(mm);
-	return ret;
-}
-
-/*
- * Pin the pages that come next, as many as fit a batch, lie in one mapping and
- * settle: none may, and the caller comes again.
- * Waiting for a userfaultfd monitor, or for swap, happens in here.
- */
-static int mempin_draft_batch(struct mempin_draft *draft,
-			      const struct mempin_range *range)
-{
-	unsigned long start = (range->first + draft->nr_pages) << PAGE_SHIFT;
-	unsigned long nr = range->nr_pages - draft->nr_pages;
-	unsigned int gup_flags = FOLL_LONGTERM | FOLL_HONOR_NUMA_FAULT;
-	int pinned, settled, i = 0, ret = 0;
-
-	nr = min(nr, draft->batch);
-	ret = mempin_access(start, &nr, &gup_flags);
-	if (ret)
-		return ret;
-
-	pinned = pin_user_pages_fast(start, nr, gup_flags, draft->pages);
-	if (pinned <= 0)
-		return mempin_errno(pinned);
-
-	settled = mempin_settle(start, pinned, draft->pages,
-				gup_flags & FOLL_WRITE);
-	while (i < settled) {
-		ret = mempin_draft_add(draft, draft->pages[i]);
-		if (ret)
-			break;
-		i++;
-	}
-	unpin_user_pages(draft->pages + i, pinned - i);
-	return ret;
-}
-
 static int mempin_draft_range(struct mempin_draft *draft,
 			      const struct mempin_range *range)
 {
+	unsigned long start, left;
+	unsigned int nr_runs;
+	long nr_pages;
 	int ret;
 
-	while (draft->nr_pages < range->nr_pages) {
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		ret = mempin_draft_batch(draft, range);
-		if (ret)
-			return ret;
-		cond_resched();
+	while ((left = range->nr_pages - draft->nr_pages) != 0) {
+		if (draft->nr_runs == draft->max_runs) {
+			ret = mempin_draft_grow(draft);
+			if (ret)
+				return ret;
+		}
+		start = (range->first + draft->nr_pages) << PAGE_SHIFT;
+		nr_runs = draft->max_runs - draft->nr_runs;
+		nr_pages = pin_user_runs(start, left,
+					 draft->run + draft->nr_runs, &nr_runs);
+		if (nr_pages < 0)
+			return mempin_errno(nr_pages);
+		draft->nr_runs += nr_runs;
+		draft->nr_pages += nr_pages;
 	}
 	return 0;
+}
+
+static struct mempin *mempin_alloc(unsigned int nr_runs)
+{
+	struct mempin *pin;
+
+	if (nr_runs == 1)
+		return kmem_cache_alloc(mempin_cache, GFP_KERNEL_ACCOUNT);
+	return kmalloc(struct_size(pin, run, nr_runs), GFP_KERNEL_ACCOUNT);
+}
+
+/* Make the pin that the draft is of.  Its pages and full chunks live on in it. */
+static struct mempin *mempin_draft_finish(const struct mempin_draft *draft,
+					  const struct mempin_range *range)
+{
+	struct mempin *pin = mempin_alloc(draft->nr_runs);
+
+	if (!pin)
+		return NULL;
+	pin->first = range->first;
+	pin->nr_pages = range->nr_pages;
+	pin->nr_runs = draft->nr_runs;
+	pin->full = draft->full;
+	memcpy(pin->run, draft->run, draft->nr_runs * sizeof(*pin->run));
+	return pin;
 }
 
 /* ---------------------------- undoing a pin ---------------------------- */
 
 /*
- * Unpin the pages of @run until @nr_pages have been; returns how many of
- * @nr_pages were not among the first @nr_runs runs.
- *
  * The pages are not marked dirty, as other users of FOLL_WRITE have to: what
- * the device wrote went through the page-table entry, which was made dirty when
- * it settled.  If the owner has it cleaned later, a write by the device sets
- * the bit again, or faults.
+ * the device wrote went through the page-table entry, which was dirty when the
+ * page was pinned.  If the owner has it cleaned later, a write by the device
+ * sets the bit again, or faults.
  *  - An anonymous page: reclaim takes the dirty bit from the entry when it
  *    unmaps, and frees no page, lazily freed or not, while that is pinned.
  *  - A shmem page: the same; and munmap() moves the dirty bit to the folio
@@ -677,37 +388,23 @@ static int mempin_draft_range(struct mempin_draft *draft,
  *  - A hugetlb page is never written back.
  *  - Other shared writable files cannot be pinned for the long term.
  */
-static unsigned long mempin_unpin_runs(const struct mempin_run *run,
-				       unsigned long nr_runs,
-				       unsigned long nr_pages)
-{
-	for (; nr_pages && nr_runs; run++, nr_runs--) {
-		unpin_user_page_range_dirty_lock(pfn_to_page(run->pfn),
-						 run->nr, false);
-		nr_pages -= run->nr;
-		cond_resched();
-	}
-	return nr_pages;
-}
-
-static void mempin_unpin(struct mempin_chunk *full,
-			 const struct mempin_run *run, unsigned long nr_pages)
+static void mempin_unpin(struct mempin_chunk *full, const struct page_run *run,
+			 unsigned int nr_runs)
 {
 	struct mempin_chunk *next;
 
 	for (; full; full = next) {
-		nr_pages = mempin_unpin_runs(full->run, MEMPIN_CHUNK_RUNS,
-					     nr_pages);
+		unpin_user_runs(full->run, MEMPIN_CHUNK_RUNS);
 		next = full->next;
 		kfree(full);
 	}
-	mempin_unpin_runs(run, ULONG_MAX, nr_pages);
+	unpin_user_runs(run, nr_runs);
 }
 
-/* Undo a pin that is, or is no longer, in ctx->pins. */
+/* Undo a pin that is, or is no longer, in ctx->buckets. */
 static void mempin_undo(struct mempinfd_ctx *ctx, struct mempin *pin)
 {
-	mempin_unpin(pin->full, pin->run, pin->nr_pages);
+	mempin_unpin(pin->full, pin->run, pin->nr_runs);
 	mempinfd_uncharge(ctx, pin->nr_pages);
 	kfree(pin);
 }
@@ -719,107 +416,187 @@ static struct mempin *mempin_create(const struct mempin_range *range)
 	struct mempin *pin = NULL;
 	int ret;
 
-	ret = mempin_draft_init(&draft, range->nr_pages);
-	if (!ret)
-		ret = mempin_draft_range(&draft, range);
+	mempin_draft_init(&draft, range->nr_pages);
+	ret = mempin_draft_range(&draft, range);
 	if (!ret) {
-		pin = kmalloc(struct_size(pin, run, draft.nr_runs),
-			      GFP_KERNEL_ACCOUNT);
+		pin = mempin_draft_finish(&draft, range);
 		if (!pin)
 			ret = -ENOMEM;
 	}
-	if (ret) {
-		mempin_unpin(draft.full, draft.run, draft.nr_pages);
-	} else {
-		pin->nr_pages = draft.nr_pages;
-		pin->full = draft.full;
-		memcpy(pin->run, draft.run,
-		       flex_array_size(pin, run, draft.nr_runs));
-	}
-	mempin_draft_end(&draft);
+	if (ret)
+		mempin_unpin(draft.full, draft.run, draft.nr_runs);
+	kfree(draft.chunk);
 	return ret ? ERR_PTR(ret) : pin;
 }
 
 /* ------------------------- the pins of an fd ------------------------- */
 
-static int mempinfd_insert(struct mempinfd_ctx *ctx, unsigned long first,
-			   struct mempin *pin)
-{
-	struct mempin *newest;
-	int ret;
+/*
+ * Linear hashing: there is one bucket more than pins.  With each pin that comes
+ * the next bucket is split off the one whose pins it shares the lower bits of
+ * the hash with, and with each that goes the last bucket returns there.  So
+ * neither one pin nor a million ever wait for a table to be made anew.
+ *
+ * The radix tree that holds the buckets keeps its size until all is undone.
+ */
 
-	if (mutex_lock_killable(&ctx->lock))
-		return -EINTR;
-	newest = xa_load(&ctx->pins, first);
-	pin->next = newest ? newest->next : pin;
-	ret = xa_err(xa_store(&ctx->pins, first, pin, GFP_KERNEL_ACCOUNT));
-	if (!ret) {
-		if (newest)
-			newest->next = pin;
-		WRITE_ONCE(ctx->nr_pins, ctx->nr_pins + 1);
-		WRITE_ONCE(ctx->nr_pages, ctx->nr_pages + pin->nr_pages);
-	}
-	mutex_unlock(&ctx->lock);
-	return ret;
+/* Multiplied by an odd number that nobody knows, the upper bits are random. */
+static u32 mempinfd_hash(const struct mempinfd_ctx *ctx, unsigned long first,
+			 unsigned long nr_pages)
+{
+	return ((first + nr_pages * GOLDEN_RATIO_64) * ctx->seed) >> 32;
 }
 
-/* Take the pin behind @prev out of its ring, which @newest stands for. */
-static void mempinfd_unlink(struct mempinfd_ctx *ctx, unsigned long first,
-			    struct mempin *newest, struct mempin *prev)
+/* The bucket that @i was split off from is @i without its highest bit. */
+static unsigned long mempinfd_parent(unsigned long i)
 {
-	struct mempin *pin = prev->next;
+	return i & ~BIT(__fls(i));
+}
+
+static struct mempin **mempinfd_bucket(struct mempinfd_ctx *ctx,
+				       unsigned long first,
+				       unsigned long nr_pages)
+{
+	unsigned long mask = BIT(fls_long(ctx->nr_pins)) - 1;
+	unsigned long i = mempinfd_hash(ctx, first, nr_pages) & mask;
+
+	return genradix_ptr(&ctx->buckets,
+			    i <= ctx->nr_pins ? i : mempinfd_parent(i));
+}
+
+/* Where the newest pin of a range hangs, or would. */
+static struct mempin **mempinfd_find(struct mempinfd_ctx *ctx,
+				     unsigned long first,
+				     unsigned long nr_pages)
+{
+	struct mempin **link = mempinfd_bucket(ctx, first, nr_pages);
+
+	while (*link && ((*link)->first != first ||
+			 (*link)->nr_pages != nr_pages))
+		link = &(*link)->chain;
+	return link;
+}
+
+static void mempinfd_split(struct mempinfd_ctx *ctx)
+{
+	struct mempin **to = genradix_ptr(&ctx->buckets, ctx->nr_pins);
+	struct mempin **from = genradix_ptr(&ctx->buckets,
+					    mempinfd_parent(ctx->nr_pins));
+	struct mempin *pin;
+
+	while ((pin = *from)) {
+		if (mempinfd_bucket(ctx, pin->first, pin->nr_pages) == to) {
+			*from = pin->chain;
+			pin->chain = *to;
+			*to = pin;
+		} else {
+			from = &pin->chain;
+		}
+	}
+}
+
+static void mempinfd_join(struct mempinfd_ctx *ctx)
+{
+	struct mempin **from = genradix_ptr(&ctx->buckets, ctx->nr_pins);
+	struct mempin **to = genradix_ptr(&ctx->buckets,
+					  mempinfd_parent(ctx->nr_pins));
+	struct mempin *pins = *from;
+
+	*from = NULL;
+	while (*to)
+		to = &(*to)->chain;
+	*to = pins;
+}
+
+/* Put in @pin; there is room for another bucket. */
+static void mempinfd_link(struct mempinfd_ctx *ctx, struct mempin *pin)
+{
+	struct mempin **link, *newest;
 
 	lockdep_assert_held(&ctx->lock);
 
-	prev->next = pin->next;
-	if (prev == pin)
-		xa_erase(&ctx->pins, first);
-	else if (pin == newest)
-		xa_store(&ctx->pins, first, prev, 0); /* replaces: no memory */
-	WRITE_ONCE(ctx->nr_pins, ctx->nr_pins - 1);
-	WRITE_ONCE(ctx->nr_pages, ctx->nr_pages - pin->nr_pages);
+	WRITE_ONCE(ctx->nr_pins, ctx->nr_pins + 1);
+	WRITE_ONCE(ctx->nr_pages, ctx->nr_pages + pin->nr_pages);
+	mempinfd_split(ctx);
+
+	link = mempinfd_find(ctx, pin->first, pin->nr_pages);
+	newest = *link;
+	pin->chain = newest ? newest->chain : NULL;
+	pin->next = newest ? newest->next : pin;
+	if (newest)
+		newest->next = pin;
+	*link = pin;
+}
+
+static int mempinfd_insert(struct mempinfd_ctx *ctx, struct mempin *pin)
+{
+	unsigned long nr;
+
+	spin_lock(&ctx->lock);
+	while (!genradix_ptr(&ctx->buckets, ctx->nr_pins + 1)) {
+		nr = ctx->nr_pins + 1;
+		spin_unlock(&ctx->lock);
+		if (!genradix_ptr_alloc(&ctx->buckets, nr, GFP_KERNEL_ACCOUNT))
+			return -ENOMEM;
+		spin_lock(&ctx->lock);
+	}
+	mempinfd_link(ctx, pin);
+	spin_unlock(&ctx->lock);
+	return 0;
+}
+
+/* Take the oldest pin out of the ring whose newest hangs at @link. */
+static struct mempin *mempinfd_unlink(struct mempin **link)
+{
+	struct mempin *newest = *link;
+	struct mempin *pin = newest->next;
+
+	if (pin == newest)
+		*link = pin->chain;
+	else
+		newest->next = pin->next;
+	return pin;
 }
 
 /* Take out the oldest pin of exactly @range. */
 static struct mempin *mempinfd_remove(struct mempinfd_ctx *ctx,
 				      const struct mempin_range *range)
 {
-	struct mempin *newest, *prev, *pin = NULL;
+	struct mempin *pin = ERR_PTR(-ENOENT);
+	struct mempin **link;
 
-	if (mutex_lock_killable(&ctx->lock))
-		return ERR_PTR(-EINTR);
-	newest = xa_load(&ctx->pins, range->first);
-	prev = newest;
-	while (prev) {
-		if (prev->next->nr_pages == range->nr_pages) {
-			pin = prev->next;
-			mempinfd_unlink(ctx, range->first, newest, prev);
-			break;
-		}
-		prev = prev->next == newest ? NULL : prev->next;
-		cond_resched();
-	}
-	mutex_unlock(&ctx->lock);
-	return pin ?: ERR_PTR(-ENOENT);
+	spin_lock(&ctx->lock);
+	if (!ctx->nr_pins)
+		goto unlock;
+	link = mempinfd_find(ctx, range->first, range->nr_pages);
+	if (!*link)
+		goto unlock;
+	pin = mempinfd_unlink(link);
+	mempinfd_join(ctx);
+	WRITE_ONCE(ctx->nr_pins, ctx->nr_pins - 1);
+	WRITE_ONCE(ctx->nr_pages, ctx->nr_pages - pin->nr_pages);
+unlock:
+	spin_unlock(&ctx->lock);
+	return pin;
 }
 
 /* Nobody can add a pin any more, or will: the fd or its owner is going. */
 static void mempinfd_undo_all(struct mempinfd_ctx *ctx)
 {
-	struct mempin *newest, *pin;
-	unsigned long first;
-	bool last;
+	unsigned long i, last = ctx->nr_pins;
+	struct mempin **bucket, *pin;
 
-	mutex_lock(&ctx->lock);
-	xa_for_each(&ctx->pins, first, newest) {
-		do {
-			pin = newest->next;
-			last = pin == newest;
-			mempinfd_unlink(ctx, first, newest, newest);
+	for (i = 0; ctx->nr_pins && i <= last; i++) {
+		bucket = genradix_ptr(&ctx->buckets, i);
+		while (*bucket) {
+			pin = mempinfd_unlink(bucket);
+			WRITE_ONCE(ctx->nr_pins, ctx->nr_pins - 1);
+			WRITE_ONCE(ctx->nr_pages,
+				   ctx->nr_pages - pin->nr_pages);
 			mempin_undo(ctx, pin);
-		} while (!last);
+		}
 	}
-	mutex_unlock(&ctx->lock);
+	genradix_free(&ctx->buckets);
 }
 
 /* ------------------------------ the fd ------------------------------ */
@@ -841,7 +618,7 @@ static int mempinfd_pin(struct mempinfd_ctx *ctx,
 		mempinfd_uncharge(ctx, range->nr_pages);
 		return PTR_ERR(pin);
 	}
-	ret = mempinfd_insert(ctx, range->first, pin);
+	ret = mempinfd_insert(ctx, pin);
 	if (ret)
 		mempin_undo(ctx, pin);
 	return ret;
@@ -1031,8 +808,8 @@ static struct mempinfd_ctx *mempinfd_alloc(void)
 						     ERR_CAST(notifier);
 	}
 
-	mutex_init(&ctx->lock);
-	xa_init_flags(&ctx->pins, XA_FLAGS_ACCOUNT);
+	spin_lock_init(&ctx->lock);
+	ctx->seed = get_random_u64() | 1;
 	ctx->mm = current->mm;
 	ctx->user = get_uid(current_user());
 	ctx->owner = container_of(notifier, struct mempinfd_owner, notifier);
@@ -1085,13 +862,25 @@ static struct ctl_table vm_mempinfd_table[] = {
 	},
 };
 
-static int __init mempinfd_init(void)
+static void __init mempinfd_register_sysctl(void)
 {
 	register_sysctl_init("vm", vm_mempinfd_table);
+}
+#else
+static void __init mempinfd_register_sysctl(void)
+{
+}
+#endif
+
+static int __init mempinfd_init(void)
+{
+	mempin_cache = kmem_cache_create("mempin",
+					 struct_size_t(struct mempin, run, 1),
+					 0, SLAB_PANIC | SLAB_ACCOUNT, NULL);
+	mempinfd_register_sysctl();
 	return 0;
 }
 fs_initcall(mempinfd_init);
-#endif
 
 #ifdef CONFIG_MEMPINFD_KUNIT_TEST
 #include "mempinfd_test.c"

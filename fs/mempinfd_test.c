@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* KUnit tests of mempinfd.c, which includes this file. */
 #include <kunit/test.h>
+#include <linux/mman.h>
 
 #define MEMPIN_TEST_PAGES(n)	((u64)(n) << PAGE_SHIFT)
 
@@ -81,123 +82,158 @@ static void mempin_chunk_test(struct kunit *test)
 			PAGE_SIZE);
 }
 
-/* Neighbours join until the count of a run is full. */
-static void mempin_run_test(struct kunit *test)
+static struct mempinfd_ctx *mempin_test_ctx(struct kunit *test)
 {
-	struct mempin_run run = { .pfn = 100, .nr = MEMPIN_RUN_MAX - 1 };
-	unsigned long next = 100 + MEMPIN_RUN_MAX - 1;
+	struct mempinfd_ctx *ctx;
 
-	KUNIT_EXPECT_TRUE(test, mempin_run_continues(&run, next));
-	KUNIT_EXPECT_FALSE(test, mempin_run_continues(&run, next + 1));
-	KUNIT_EXPECT_FALSE(test, mempin_run_continues(&run, next - 1));
-	KUNIT_EXPECT_FALSE(test, mempin_run_continues(&run, 99));
-
-	run.nr++;
-	KUNIT_EXPECT_EQ(test, MEMPIN_RUN_MAX, (u64)run.nr);
-	KUNIT_EXPECT_FALSE(test, mempin_run_continues(&run, next + 1));
-}
-
-/* Runs that do not join fill chunk after chunk; the rest stays in the draft. */
-static void mempin_draft_test(struct kunit *test)
-{
-	const unsigned int nr = 2 * MEMPIN_CHUNK_RUNS + 1;
-	struct mempin_chunk *full;
-	struct mempin_draft draft;
-	unsigned int i;
-
-	KUNIT_ASSERT_EQ(test, 0, mempin_draft_init(&draft, MEMPIN_SMALL + 1));
-	for (i = 0; i < nr; i++)
-		KUNIT_EXPECT_EQ(test, 0, mempin_draft_add_pfn(&draft, 2 * i));
-
-	KUNIT_EXPECT_EQ(test, nr, draft.nr_pages);
-	KUNIT_EXPECT_EQ(test, 1, draft.nr_runs);
-	KUNIT_EXPECT_EQ(test, 2 * (nr - 1), (u64)draft.run[0].pfn);
-
-	/* The chunk that filled up last comes first. */
-	for (i = 1; draft.full; i--) {
-		full = draft.full;
-		KUNIT_EXPECT_EQ(test, 2 * i * MEMPIN_CHUNK_RUNS,
-				(u64)full->run[0].pfn);
-		draft.full = full->next;
-		kfree(full);
-	}
-	KUNIT_EXPECT_EQ(test, -1, (int)i);
-	mempin_draft_end(&draft);
+	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+	spin_lock_init(&ctx->lock);
+	ctx->seed = 0x123456789abcdef1;
+	return ctx;
 }
 
 static struct mempin *mempin_test_insert(struct kunit *test,
 					 struct mempinfd_ctx *ctx,
+					 unsigned long first,
 					 unsigned long nr_pages)
 {
 	struct mempin *pin = kunit_kzalloc(test, sizeof(*pin), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, pin);
+	pin->first = first;
 	pin->nr_pages = nr_pages;
-	KUNIT_ASSERT_EQ(test, 0, mempinfd_insert(ctx, 7, pin));
+	KUNIT_ASSERT_EQ(test, 0, mempinfd_insert(ctx, pin));
 	return pin;
 }
 
-/* Of pins with the same first page, the oldest that fits is taken out. */
+static struct mempin *mempin_test_remove(struct mempinfd_ctx *ctx,
+					 unsigned long first,
+					 unsigned long nr_pages)
+{
+	struct mempin_range range = { .first = first, .nr_pages = nr_pages };
+
+	return mempinfd_remove(ctx, &range);
+}
+
+/* Of the pins of one range the oldest is taken out. */
 static void mempin_ring_test(struct kunit *test)
 {
-	struct mempin_range one = { .first = 7, .nr_pages = 1 };
-	struct mempin_range two = { .first = 7, .nr_pages = 2 };
-	struct mempin_range none = { .first = 8, .nr_pages = 1 };
-	struct mempinfd_ctx *ctx;
-	struct mempin *pin[4];
+	struct mempinfd_ctx *ctx = mempin_test_ctx(test);
+	struct mempin *none = ERR_PTR(-ENOENT);
+	struct mempin *pin[5];
 
-	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, ctx);
-	mutex_init(&ctx->lock);
-	xa_init(&ctx->pins);
+	KUNIT_EXPECT_PTR_EQ(test, none, mempin_test_remove(ctx, 7, 1));
+	pin[0] = mempin_test_insert(test, ctx, 7, 1);
+	pin[1] = mempin_test_insert(test, ctx, 7, 2);
+	pin[2] = mempin_test_insert(test, ctx, 7, 1);
+	pin[3] = mempin_test_insert(test, ctx, 7, 2);
+	pin[4] = mempin_test_insert(test, ctx, 7, 1);
+	KUNIT_EXPECT_EQ(test, 5, ctx->nr_pins);
+	KUNIT_EXPECT_EQ(test, 7, ctx->nr_pages);
 
-	pin[0] = mempin_test_insert(test, ctx, 1);
-	pin[1] = mempin_test_insert(test, ctx, 2);
-	pin[2] = mempin_test_insert(test, ctx, 1);
-	pin[3] = mempin_test_insert(test, ctx, 2);
-	KUNIT_EXPECT_EQ(test, 4, ctx->nr_pins);
-	KUNIT_EXPECT_EQ(test, 6, ctx->nr_pages);
-
-	KUNIT_EXPECT_PTR_EQ(test, pin[1], mempinfd_remove(ctx, &two));
-	KUNIT_EXPECT_PTR_EQ(test, pin[3], mempinfd_remove(ctx, &two));
-	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &two)));
-	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &none)));
-	KUNIT_EXPECT_PTR_EQ(test, pin[0], mempinfd_remove(ctx, &one));
-	KUNIT_EXPECT_PTR_EQ(test, pin[2], mempinfd_remove(ctx, &one));
-	KUNIT_EXPECT_EQ(test, -ENOENT, PTR_ERR(mempinfd_remove(ctx, &one)));
+	KUNIT_EXPECT_PTR_EQ(test, pin[1], mempin_test_remove(ctx, 7, 2));
+	KUNIT_EXPECT_PTR_EQ(test, pin[3], mempin_test_remove(ctx, 7, 2));
+	KUNIT_EXPECT_PTR_EQ(test, none, mempin_test_remove(ctx, 7, 2));
+	KUNIT_EXPECT_PTR_EQ(test, none, mempin_test_remove(ctx, 8, 1));
+	KUNIT_EXPECT_PTR_EQ(test, pin[0], mempin_test_remove(ctx, 7, 1));
+	KUNIT_EXPECT_PTR_EQ(test, pin[2], mempin_test_remove(ctx, 7, 1));
+	KUNIT_EXPECT_PTR_EQ(test, pin[4], mempin_test_remove(ctx, 7, 1));
+	KUNIT_EXPECT_PTR_EQ(test, none, mempin_test_remove(ctx, 7, 1));
 
 	KUNIT_EXPECT_EQ(test, 0, ctx->nr_pins);
 	KUNIT_EXPECT_EQ(test, 0, ctx->nr_pages);
-	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->pins));
+	genradix_free(&ctx->buckets);
+}
+
+#define MEMPIN_TEST_PINS	1000
+
+/* The most pins that share a bucket. */
+static unsigned int mempin_test_longest(struct mempinfd_ctx *ctx)
+{
+	unsigned int longest = 0, length;
+	struct mempin *pin;
+	unsigned long i;
+
+	for (i = 0; i <= ctx->nr_pins; i++) {
+		pin = *genradix_ptr(&ctx->buckets, i);
+		for (length = 0; pin; pin = pin->chain)
+			length++;
+		longest = max(longest, length);
+	}
+	return longest;
+}
+
+/* Pins are found however many there are, and in whatever order they go. */
+static void mempin_bucket_test(struct kunit *test)
+{
+	static const unsigned long strides[] = { 1, 3, 512, 1UL << 18 };
+	struct mempinfd_ctx *ctx = mempin_test_ctx(test);
+	struct mempin **pin;
+	unsigned long s, i, j;
+
+	pin = kunit_kcalloc(test, MEMPIN_TEST_PINS, sizeof(*pin), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pin);
+	for (s = 0; s < ARRAY_SIZE(strides); s++) {
+		for (i = 0; i < MEMPIN_TEST_PINS; i++)
+			pin[i] = mempin_test_insert(test, ctx, i * strides[s], 1);
+		KUNIT_EXPECT_LT(test, mempin_test_longest(ctx), 16);
+		/* 7 has no common divisor with the number of pins. */
+		for (i = 0; i < MEMPIN_TEST_PINS; i++) {
+			j = i * 7 % MEMPIN_TEST_PINS;
+			KUNIT_EXPECT_PTR_EQ(test, pin[j],
+					    mempin_test_remove(ctx,
+							       j * strides[s],
+							       1));
+		}
+		KUNIT_EXPECT_EQ(test, 0, ctx->nr_pins);
+	}
+	genradix_free(&ctx->buckets);
+}
+
+static void mempin_test_undo(struct mempin *pin)
+{
+	if (IS_ERR(pin))
+		return;
+	mempin_unpin(pin->full, pin->run, pin->nr_runs);
+	kfree(pin);
 }
 
 /* A page that has as many references as it may is refused. */
 static void mempin_often_test(struct kunit *test)
 {
-	struct page *page = alloc_page(GFP_KERNEL);
-	struct mempin_draft draft;
+	struct mempin *pin[3];
+	struct mempin_range range = { .nr_pages = 1 };
+	unsigned long addr;
+	struct page *page;
+	int i, added;
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_EQ(test, 0, mempin_draft_init(&draft, 1));
+	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, 0, addr);
+	range.first = addr >> PAGE_SHIFT;
+	pin[0] = mempin_create(&range);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, pin[0]);
 
-	page_ref_add(page, MEMPIN_MAX_REFS - 1);
-	KUNIT_EXPECT_EQ(test, 0, mempin_draft_add(&draft, page));
-	page_ref_inc(page);
-	KUNIT_EXPECT_EQ(test, -ENOMEM, mempin_draft_add(&draft, page));
-	KUNIT_EXPECT_EQ(test, 1, draft.nr_pages);
-	page_ref_sub(page, MEMPIN_MAX_REFS);
+	page = pfn_to_page(pin[0]->run[0].pfn);
+	added = INT_MAX / 2 - page_ref_count(page);
+	page_ref_add(page, added);
+	pin[1] = mempin_create(&range);
+	pin[2] = mempin_create(&range);
+	KUNIT_EXPECT_FALSE(test, IS_ERR(pin[1]));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, PTR_ERR(pin[2]));
 
-	mempin_draft_end(&draft);
-	__free_page(page);
+	page_ref_sub(page, added);
+	for (i = 0; i < ARRAY_SIZE(pin); i++)
+		mempin_test_undo(pin[i]);
 }
 
 static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE_PARAM(mempin_range_test, mempin_range_gen_params),
 	KUNIT_CASE(mempin_chunk_test),
-	KUNIT_CASE(mempin_run_test),
-	KUNIT_CASE(mempin_often_test),
-	KUNIT_CASE(mempin_draft_test),
 	KUNIT_CASE(mempin_ring_test),
+	KUNIT_CASE(mempin_bucket_test),
+	KUNIT_CASE(mempin_often_test),
 	{}
 };
 
