@@ -45,6 +45,7 @@
 
 #define REGION_SIZE	(4 * MEBI)	/* two huge pages */
 #define SMALL_SIZE	(MEBI / 4)	/* for what has very many mappings */
+#define MAX_PAGE_SIZE	(32 * MEBI)
 
 static struct options {
 	bool all;
@@ -137,6 +138,7 @@ int advise(struct cell *c, char *addr, size_t size, int advice)
 /* ---- one test, in a process of its own ---- */
 
 #define MAX_PLACES	64
+#define MAX_TRIES	5
 
 static size_t region_size(const struct cell *c)
 {
@@ -153,16 +155,21 @@ static enum memory_kind kind_of_memory(const struct cell *c)
 	return SHARED & (1U << c->kind->kind) ? MEM_HUGETLB_SHARED : MEM_HUGETLB_PRIVATE;
 }
 
-/* Pages that were there before anybody asked for them. */
+/*
+ * Pages that were there before anybody asked for them.  What has migrated since
+ * is in the pool of another node: the end of the test sets that of all.
+ */
 static int reserve_pool(struct cell *c, int regions)
 {
-	size_t huge = hugetlb_size(), pages = regions * REGION_SIZE / huge;
+	size_t huge = hugetlb_size(), pages = regions * ((REGION_SIZE + huge - 1) / huge);
 	char path[128], text[32];
 
 	snprintf(path, sizeof(path),
 		 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages",
 		 c->stressor->node, huge >> 10);
 	snprintf(text, sizeof(text), "%zu", pages);
+	if (regions == 1 && change(c, "/proc/sys/vm/nr_hugepages", "0"))
+		return -1;
 	if (change(c, path, text))
 		return -1;
 	if (read_number(path) >= (long long)pages)
@@ -269,12 +276,30 @@ static int cell_read(struct cell *c, const uint64_t *frames)
 	return 0;
 }
 
+static bool was_hit(struct cell *c)
+{
+	struct test_sva_stats stats;
+
+	return !ioctl(c->device, TEST_SVA_STATS, &stats) && sva_sum(stats.watched);
+}
+
+/* Housekeeping that takes its time gets more of it where it has to be seen. */
+static int tries(const struct cell *c)
+{
+	return c->protection->expect == SOME || c->protection->expect == AS_NONE ?
+	       MAX_TRIES : 1;
+}
+
 static int cell_once(struct cell *c)
 {
 	uint64_t *frames = region_frames(&c->used);
+	int i;
 
-	if (!frames || cell_watch(c) || stress(c))
+	if (!frames || cell_watch(c))
 		return -1;
+	for (i = 0; i < tries(c) && (!i || !was_hit(c)); i++)
+		if (stress(c))
+			return -1;
 	return cell_read(c, frames);
 }
 
@@ -426,11 +451,24 @@ static bool as_expected(const struct cell *c)
 	}
 }
 
+static const char *missing_pages(enum memory_kind kind)
+{
+	size_t size = memory_kind_page(kind);
+
+	if (!size)
+		return "this kernel has no such pages";
+	return size > MAX_PAGE_SIZE ? "a page is too large for the memory there is" : NULL;
+}
+
 /* NULL if everything is there. */
 static const char *missing(const struct cell *c)
 {
-	const char *what = c->stressor->need ? c->stressor->need() : NULL;
+	const char *what = missing_pages(c->kind->kind);
 
+	if (!what)
+		what = missing_pages(kind_of_memory(c));
+	if (!what && c->stressor->need)
+		what = c->stressor->need();
 	if (!what && c->protection->need)
 		what = c->protection->need();
 	return what;

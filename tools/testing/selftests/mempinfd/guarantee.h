@@ -15,7 +15,7 @@
 
 #define MEBI		((size_t)1 << 20)
 #define NR_SETTINGS	8
-#define CELL_SECONDS	60
+#define CELL_SECONDS	120
 #define SEED		0x67756172616e7465ULL
 
 #define CGROUP		"/sys/fs/cgroup/guarantee"

@@ -177,6 +177,19 @@ static int fill_with_same(struct cell *c)
 
 /* ---- tracking of writes ---- */
 
+#define PAGEMAP_SOFT_DIRTY	(1ULL << 55)
+
+/* Not every architecture has a bit for it: ask for that of a page of ours. */
+static const char *need_soft_dirty(void)
+{
+	char page[page_size()];
+
+	memset(page, 1, page_size());
+	asm volatile("" : : "r" (page) : "memory");
+	return pagemap_entry(page) & PAGEMAP_SOFT_DIRTY ? NULL :
+	       "this kernel does not track soft-dirty pages";
+}
+
 static int stress_clear_refs(struct cell *c)
 {
 	char path[64];
@@ -394,7 +407,7 @@ const struct stressor stressors[] = {
 	  .not_applicable = {
 		{ SHMEM | HUGETLB, "KSM merges anonymous memory only" },
 	  } },
-	{ "clear_refs", .stress = stress_clear_refs, .quick = true,
+	{ "clear_refs", need_soft_dirty, .stress = stress_clear_refs, .quick = true,
 	  .hits_pinned = KIND(THP) | SHMEM,
 	  .not_applicable = { { HUGETLB, "soft-dirty does not track hugetlb" } },
 	  .not_mapped_often = { { KIND(ANON), IS_PROTECTED } } },
@@ -439,7 +452,7 @@ const struct stressor stressors[] = {
 	{ "memory_reclaim-other", need_swap, start_other, .stress = stress_reclaim,
 	  .by_other = true, .hits_pinned = SHMEM,
 	  .not_applicable = { NO_RECLAIM } },
-	{ "clear_refs-other", .before = start_other, .stress = stress_clear_refs,
+	{ "clear_refs-other", need_soft_dirty, start_other, .stress = stress_clear_refs,
 	  .by_other = true, .hits_pinned = KIND(THP) | SHMEM,
 	  .not_applicable = { { HUGETLB, "soft-dirty does not track hugetlb" } } },
 	{ "pagemap_scan-other", .before = start_other, .prepare = register_async_wp,
@@ -450,8 +463,10 @@ const struct stressor stressors[] = {
 	  .not_applicable = { NO_COLLAPSE } },
 
 	{ "mlock-beside", .stress = stress_mlock_beside, .splits = true, .once = true,
-	  .quick = true,
-	  .hits_pinned = KIND(MEMFD_THP), .not_applicable = { NO_SPLIT } },
+	  .quick = true, .hits_pinned = KIND(MEMFD_THP),
+	  .not_applicable = {
+		NO_SPLIT, { KIND(MTHP_64K), "mlock changes none of its entries" },
+	  } },
 	{ "mprotect-beside", .stress = stress_mprotect_beside, .splits = true,
 	  .once = true, .quick = true, .hits_pinned = KIND(MEMFD_THP),
 	  .not_applicable = { NO_SPLIT } },
@@ -493,7 +508,7 @@ const char *not_applicable(const struct stressor *s, const struct kind *k,
 	if (p->expect == AS_NONE && s->splits)
 		return "it is what the owner does";
 	if (s->splits && (kind & KIND(MTHP_64K)) && !has_contpte())
-		return "there is no large entry to split";
+		return "there is no large entry that could be split";
 	if (p->often && !(kind & SMALL))
 		return "a large page counts its pins apart from its mappings";
 	if (p->direct && s->not_direct)
