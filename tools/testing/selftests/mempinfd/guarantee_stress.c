@@ -113,8 +113,11 @@ static int stress_pageout(struct cell *c)
 	return 0;
 }
 
+/* MADV_COLD leaves alone what is mapped elsewhere, too. */
 static int make_cold(struct cell *c)
 {
+	if (c->protection->often && write_text("/proc/self/clear_refs", "1"))
+		return cannot(c, "clear_refs");
 	if (advise(c, c->used.addr, c->used.size, MADV_COLD) && errno != EINVAL)
 		return cannot(c, "MADV_COLD");
 	return 0;
