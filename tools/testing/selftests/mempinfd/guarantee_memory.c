@@ -43,8 +43,9 @@ const char *need_compaction(void)
 /*
  * Compaction moves pages up, to what is free at the end of the zone.  New pages
  * come from there: so much is used up for a while.  Small ones come from what
- * lies about before: that is used up, too.
+ * lies about before, also with the CPUs: that is used up, too.
  */
+#define PCP_SWITCH	"/proc/sys/vm/percpu_pagelist_high_fraction"
 #define HOG_SIZE	(512 * MEBI)
 #define SMALL_HOG_SIZE	(128 * MEBI)
 #define NEIGHBOURS	15
@@ -80,7 +81,8 @@ int fill_with_gaps(struct cell *c)
 	if (madvise(c->all.addr, c->all.size, MADV_REMOVE) &&
 	    madvise(c->all.addr, c->all.size, MADV_DONTNEED))
 		return cannot(c, "MADV_DONTNEED");
-	if (hog_memory(c, &small_hog, MEM_ANON, SMALL_HOG_SIZE) ||
+	if (change(c, PCP_SWITCH, "100000") ||
+	    hog_memory(c, &small_hog, MEM_ANON, SMALL_HOG_SIZE) ||
 	    hog_memory(c, &hog, MEM_MTHP_64K, HOG_SIZE) ||
 	    fill_between(c, &neighbours))
 		return -1;

@@ -113,11 +113,8 @@ static int stress_pageout(struct cell *c)
 	return 0;
 }
 
-/* MADV_COLD leaves alone what is mapped elsewhere, too. */
 static int make_cold(struct cell *c)
 {
-	if (c->protection->often && write_text("/proc/self/clear_refs", "1"))
-		return cannot(c, "clear_refs");
 	if (advise(c, c->used.addr, c->used.size, MADV_COLD) && errno != EINVAL)
 		return cannot(c, "MADV_COLD");
 	return 0;
@@ -396,9 +393,7 @@ const struct stressor stressors[] = {
 	{ "memory_reclaim", need_swap, .stress = stress_reclaim, .quick = true,
 	  .hits_pinned = SHMEM,
 	  .not_applicable = { NO_RECLAIM },
-	  .not_mapped_often = {
-		{ KIND(ANON), "reclaim takes it for pinned, and always did" },
-	  } },
+	  .not_mapped_often = { { ALL_KINDS, "as memory_high" } } },
 	{ "memory_high", need_swap, .stress = stress_memory_high,
 	  .hits_pinned = SHMEM,
 	  .not_applicable = { NO_RECLAIM },
