@@ -34,11 +34,11 @@ mm-guest:
 	mv $(WHERE)/ktap.log $(WHERE)/$(RUN).ktap; \
 	mv $(WHERE)/console.log $(WHERE)/$(RUN).console; exit $$status
 
-# mm_boot: which kernel, its directory, tests, name of the run
+# mm_boot: which kernel, its directory, tests, name of the run, HOLD
 mm_boot = $(STEP) 'mm tests: $(1)' $(2)/$(4).log $(MAKE) BUILD=$(MM) \
-	WHERE=$(2) TESTS="$(3)" RUN=$(4) TIMEOUT=3600 mm-guest
+	WHERE=$(2) TESTS="$(3)" RUN=$(4) HOLD=$(5) TIMEOUT=3600 mm-guest
 mm_both = $(call mm_boot,base,$(MM_BASE),$(1),$(2)) && \
-	$(call mm_boot,patched,$(MM),$(1),$(2))
+	$(call mm_boot,patched,$(MM),$(1),$(2),$(HOLD))
 
 # What differs is run three times more: a test may be flaky.
 test-mm: mm-initramfs
