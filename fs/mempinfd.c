@@ -460,7 +460,7 @@ static struct mempin **mempinfd_bucket(struct mempinfd_ctx *ctx,
 	unsigned long mask = BIT(fls_long(ctx->nr_pins)) - 1;
 	unsigned long i = mempinfd_hash(ctx, first, nr_pages) & mask;
 
-	return genradix_ptr(&ctx->buckets,
+	return genradix_ptr_inlined(&ctx->buckets,
 			    i <= ctx->nr_pins ? i : mempinfd_parent(i));
 }
 
@@ -479,8 +479,8 @@ static struct mempin **mempinfd_find(struct mempinfd_ctx *ctx,
 
 static void mempinfd_split(struct mempinfd_ctx *ctx)
 {
-	struct mempin **to = genradix_ptr(&ctx->buckets, ctx->nr_pins);
-	struct mempin **from = genradix_ptr(&ctx->buckets,
+	struct mempin **to = genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins);
+	struct mempin **from = genradix_ptr_inlined(&ctx->buckets,
 					    mempinfd_parent(ctx->nr_pins));
 	struct mempin *pin;
 
@@ -497,8 +497,8 @@ static void mempinfd_split(struct mempinfd_ctx *ctx)
 
 static void mempinfd_join(struct mempinfd_ctx *ctx)
 {
-	struct mempin **from = genradix_ptr(&ctx->buckets, ctx->nr_pins);
-	struct mempin **to = genradix_ptr(&ctx->buckets,
+	struct mempin **from = genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins);
+	struct mempin **to = genradix_ptr_inlined(&ctx->buckets,
 					  mempinfd_parent(ctx->nr_pins));
 	struct mempin *pins = *from;
 
@@ -533,7 +533,7 @@ static int mempinfd_insert(struct mempinfd_ctx *ctx, struct mempin *pin)
 	unsigned long nr;
 
 	spin_lock(&ctx->lock);
-	while (!genradix_ptr(&ctx->buckets, ctx->nr_pins + 1)) {
+	while (!genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins + 1)) {
 		nr = ctx->nr_pins + 1;
 		spin_unlock(&ctx->lock);
 		if (!genradix_ptr_alloc(&ctx->buckets, nr, GFP_KERNEL_ACCOUNT))
@@ -587,7 +587,7 @@ static void mempinfd_undo_all(struct mempinfd_ctx *ctx)
 	struct mempin **bucket, *pin;
 
 	for (i = 0; ctx->nr_pins && i <= last; i++) {
-		bucket = genradix_ptr(&ctx->buckets, i);
+		bucket = genradix_ptr_inlined(&ctx->buckets, i);
 		while (*bucket) {
 			pin = mempinfd_unlink(bucket);
 			WRITE_ONCE(ctx->nr_pins, ctx->nr_pins - 1);
