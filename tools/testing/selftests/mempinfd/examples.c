@@ -124,8 +124,8 @@ TEST_F(example, trace)
 	if (access(TRACING "/events/mempinfd", W_OK))
 		SKIP(return, "no tracefs, or not root");
 	snprintf(command, sizeof(command),
-		 "cd " TRACING " && echo > trace &&"
-		 "echo 1 > events/mempinfd/enable && '%s' > /dev/null;"
+		 "set -e; cd " TRACING "; echo > trace;"
+		 "echo 1 > events/mempinfd/enable; '%s' > /dev/null || :;"
 		 "echo 0 > events/mempinfd/enable; grep -c ' mempin_.* ret=0$' trace",
 		 self->path);
 	ASSERT_EQ(0, run(command, self->output, sizeof(self->output)));

@@ -210,13 +210,15 @@ TEST_F(library, mempinfo)
 	unsigned long pins, pages, charged;
 	unsigned int uid;
 	char line[256];
+	int found;
 
 	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, SIZE));
 	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, 1));
 	ASSERT_EQ(0, read_info(self->fd, &self->info));
 	ASSERT_EQ(0, run_mempinfo(self->fd, line, sizeof(line)));
-	ASSERT_EQ(4, sscanf(line, "%*d %*d %u %lu %lu %lu", &uid, &pins, &pages,
-			    &charged));
+	found = sscanf(line, "%*d %*d %u %lu %lu %lu", &uid, &pins, &pages,
+		       &charged);
+	ASSERT_EQ(4, found);
 	EXPECT_EQ(getuid(), uid);
 	EXPECT_EQ(2, pins);
 	EXPECT_EQ(self->info.pinned_pages, pages);
