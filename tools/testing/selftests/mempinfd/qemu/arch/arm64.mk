@@ -7,6 +7,7 @@ IMAGE := arch/arm64/boot/Image
 ABIS := arm64 arm
 CROSS_arm64 := aarch64-linux-gnu-
 CROSS_arm := arm-linux-gnueabihf-
+HEADERS_arm := arm
 QEMU := qemu-system-aarch64 -machine virt,gic-version=3 -device edu
 MEMORY = $(call TWO_NODES)
 CPU_tcg += -cpu max,pauth-impdef=on
