@@ -11,6 +11,7 @@
 #include "../kselftest_harness.h"
 
 #define TRACING	"/sys/kernel/tracing"
+#define SHELL	"/bin/sh"
 #define SYSCTL	"/proc/sys/vm/unprivileged_mempinfd"
 
 static bool kernel_has_it(void)
@@ -89,27 +90,41 @@ FIXTURE_TEARDOWN(example)
 {
 }
 
-/* The exit status of a command line; what it prints is in @output. */
-static int run(const char *command, char *output, size_t size)
+/* The exit status of a program; what it prints is in @output. */
+static int run(const char *const argv[], char *output, size_t size)
 {
-	FILE *pipe = popen(command, "r");
-	size_t len;
-	int status;
+	size_t len = 0;
+	ssize_t got;
+	int fds[2], status;
+	pid_t pid;
 
-	if (!pipe)
+	if (pipe(fds))
 		return -1;
-	len = fread(output, 1, size - 1, pipe);
+	pid = fork();
+	if (!pid) {
+		dup2(fds[1], STDOUT_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	while (len < size - 1 && (got = read(fds[0], output + len, size - 1 - len)) > 0)
+		len += got;
 	output[len] = 0;
-	status = pclose(pipe);
+	close(fds[0]);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 TEST_F(example, run)
 {
+	const char *const program[] = { self->path, NULL };
 	bool has_it = kernel_has_it();
 
 	EXPECT_EQ(has_it ? 0 : variant->status_without,
-		  run(self->path, self->output, sizeof(self->output)));
+		  run(program, self->output, sizeof(self->output)));
 	EXPECT_STREQ(has_it ? variant->output : variant->output_without,
 		     self->output);
 }
@@ -118,17 +133,20 @@ TEST_F(example, run)
 TEST_F(example, trace)
 {
 	char command[PATH_MAX + 256];
+	const char *const shell[] = { SHELL, "-c", command, NULL };
 
 	if (!kernel_has_it())
 		SKIP(return, "this kernel has no mempinfd()");
 	if (access(TRACING "/events/mempinfd", W_OK))
 		SKIP(return, "no tracefs, or not root");
+	if (access(SHELL, X_OK))
+		SKIP(return, "no " SHELL);
 	snprintf(command, sizeof(command),
 		 "set -e; cd " TRACING "; echo > trace;"
 		 "echo 1 > events/mempinfd/enable; '%s' > /dev/null || :;"
 		 "echo 0 > events/mempinfd/enable; grep -c ' mempin_.* ret=0$' trace",
 		 self->path);
-	ASSERT_EQ(0, run(command, self->output, sizeof(self->output)));
+	ASSERT_EQ(0, run(shell, self->output, sizeof(self->output)));
 	EXPECT_EQ(variant->traced, atoi(self->output));
 }
 

@@ -212,6 +212,8 @@ TEST_F(library, mempinfo)
 	char line[256];
 	int found;
 
+	if (access("/bin/sh", X_OK))
+		SKIP(return, "no /bin/sh, which mempinfo is written for");
 	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, SIZE));
 	ASSERT_EQ(0, mempin_pin(self->fd, self->buffer, 1));
 	ASSERT_EQ(0, read_info(self->fd, &self->info));
