@@ -161,6 +161,17 @@ static inline int block_find_movable(struct block *b)
 	return ret;
 }
 
+/* Of each block that cannot go the kernel logs why. */
+static inline int block_find_movable_logged(struct block *b)
+{
+	int ret;
+
+	kmsg_write(KMSG_EXPECTED);
+	ret = block_find_movable(b);
+	kmsg_write(KMSG_UNEXPECTED);
+	return ret;
+}
+
 static inline void block_restore(const struct block *b)
 {
 	block_set(b, "offline");

@@ -301,7 +301,8 @@ FIXTURE_SETUP(movable_zone)
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, block_find_movable(&self->block));
+	if (block_find_movable_logged(&self->block))
+		SKIP(return, "no memory can go offline and come back as movable");
 }
 
 FIXTURE_TEARDOWN(movable_zone)

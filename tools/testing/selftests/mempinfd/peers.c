@@ -301,7 +301,7 @@ FIXTURE_SETUP(race)
 
 	if (variant->swap && (make_swap(SWAP_DEVICE) || swapon(SWAP_DEVICE, 0)))
 		SKIP(return, "cannot swap to " SWAP_DEVICE);
-	if (variant->movable && block_find_movable(&self->block))
+	if (variant->movable && block_find_movable_logged(&self->block))
 		SKIP(return, "no memory can go offline");
 	if (variant->movable)
 		allocate_on(self->block.node);
