@@ -9,9 +9,14 @@ CROSS_arm64 := aarch64-linux-gnu-
 CROSS_arm := arm-linux-gnueabihf-
 HEADERS_arm := arm
 QEMU := qemu-system-aarch64 -machine virt,gic-version=3 -device edu
-MEMORY = $(call TWO_NODES)
+# Node 1 has memory that can go offline.
+MEMORY = $(call TWO_NODES) -m maxmem=$(MAXMEM) \
+	-object memory-backend-ram,id=plugged,size=512M \
+	-device virtio-mem-pci,memdev=plugged,node=1,requested-size=512M
+MAXMEM := 16G
 CPU_tcg += -cpu max,pauth-impdef=on
 CONSOLE := ttyAMA0
 KTAP := hvc0
 KTAP_DEVICE := $(VIRTIO_CONSOLE)
-BOOT_ARGS := cma=512M@3584M
+# RAM begins at 1G, node 1 at 3G; at its end is what describes it.
+BOOT_ARGS := cma=512M@3G memhp_default_state=online
