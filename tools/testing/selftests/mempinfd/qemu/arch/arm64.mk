@@ -18,5 +18,4 @@ CPU_tcg += -cpu max,pauth-impdef=on
 CONSOLE := ttyAMA0
 KTAP := hvc0
 KTAP_DEVICE := $(VIRTIO_CONSOLE)
-# RAM begins at 1G, node 1 at 3G; at its end is what describes it.
-BOOT_ARGS := cma=512M@3G memhp_default_state=online
+BOOT_ARGS := numa_cma=1:512M memhp_default_state=online
