@@ -79,15 +79,19 @@ struct kind {
 	bool cgroup;		/* kernel memory is charged to a cgroup */
 };
 
+/*
+ * Pages come back in the order in which others gave them away: the kinds that
+ * leave memory in order go first, the shuffled one last.
+ */
 static const struct kind kinds[] = {
-	{ "anon-4K", MEM_ANON, GIBI },
-	{ "anon-4K-shuffled", MEM_ANON, GIBI, .shuffled = true },
-	{ "anon-4K-memcg", MEM_ANON, 2 * MEBI, .cgroup = true },
-	{ "mTHP-64K", MEM_MTHP_64K, GIBI },
+	{ "hugetlb-1G", MEM_HUGETLB_PRIVATE, GIBI, .hugetlb = GIBI },
 	{ "THP-2M", MEM_THP, GIBI },
 	{ "hugetlb-2M", MEM_HUGETLB_PRIVATE, GIBI },
-	{ "hugetlb-1G", MEM_HUGETLB_PRIVATE, GIBI, .hugetlb = GIBI },
+	{ "mTHP-64K", MEM_MTHP_64K, GIBI },
 	{ "shmem-4K", MEM_MEMFD, GIBI },
+	{ "anon-4K", MEM_ANON, GIBI },
+	{ "anon-4K-memcg", MEM_ANON, 2 * MEBI, .cgroup = true },
+	{ "anon-4K-shuffled", MEM_ANON, GIBI, .shuffled = true },
 };
 
 /* What the peers work with; each test has one, in a process of its own. */
@@ -856,17 +860,23 @@ static void bench_memory_gib(struct bench *b)
 			     memory_of_pins(b, 100), 0);
 }
 
-static void bench_memory(void)
+/* Before any other test has put the free memory out of order. */
+static void bench_memory_huge(void)
 {
-	const struct kind shuffled = { "anon-4K-shuffled", MEM_ANON, 64 * MEBI,
-				       .shuffled = true };
 	size_t i;
 
-	in_child(bench_lone, NULL);
-	in_child(bench_memory_runs, &shuffled);
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (kinds[i].kind == MEM_THP || kinds[i].kind == MEM_HUGETLB_PRIVATE)
 			in_child(bench_memory_gib, &kinds[i]);
+}
+
+static void bench_memory_small(void)
+{
+	const struct kind shuffled = { "anon-4K-shuffled", MEM_ANON, 64 * MEBI,
+				       .shuffled = true };
+
+	in_child(bench_lone, NULL);
+	in_child(bench_memory_runs, &shuffled);
 }
 
 /* ---- two threads ---- */
@@ -1054,10 +1064,12 @@ static void for_kinds(const char *part, void (*fn)(struct bench *b))
 
 static void bench_single(void)
 {
+	if (wanted("PART", "memory"))
+		bench_memory_huge();
 	for_kinds("cost", bench_cost);
 	for_kinds("fault", bench_fault);
 	if (wanted("PART", "memory"))
-		bench_memory();
+		bench_memory_small();
 	if (wanted("PART", "live"))
 		in_child(bench_live, NULL);
 }
