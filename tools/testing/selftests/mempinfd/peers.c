@@ -303,8 +303,11 @@ FIXTURE_SETUP(race)
 		SKIP(return, "cannot swap to " SWAP_DEVICE);
 	if (variant->movable && block_find_movable_logged(&self->block))
 		SKIP(return, "no memory can go offline");
-	if (variant->movable)
+	if (variant->movable) {
 		allocate_on(self->block.node);
+		/* The kernel logs which page kept a block from going. */
+		ASSERT_EQ(0, kmsg_write(KMSG_EXPECTED));
+	}
 	ASSERT_LE(0, file);
 	ASSERT_EQ(0, ftruncate(file, huge));
 	self->system_pins = system_pins();
@@ -325,8 +328,10 @@ FIXTURE_TEARDOWN(race)
 {
 	if (variant->swap)
 		EXPECT_EQ(0, swapoff(SWAP_DEVICE));
-	if (variant->movable)
+	if (variant->movable) {
 		block_restore(&self->block);
+		EXPECT_EQ(0, kmsg_write(KMSG_UNEXPECTED));
+	}
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, vm_pin(getpid()));
 	EXPECT_EQ(self->system_pins, system_pins());
