@@ -183,6 +183,8 @@ int64_t now_ms(void);
 void touch_all(const struct region *r);
 /* Until a counter of passes has counted that many more. */
 int wait_passes(struct cell *c, const char *path, int passes);
+/* Until somebody writes, private memory is shared with a child. */
+int share_with_child(struct cell *c);
 /* MADV_*, by whoever calls. */
 int advise(struct cell *c, char *addr, size_t size, int advice);
 

@@ -130,28 +130,13 @@ static int map_again(struct cell *c)
 	return 0;
 }
 
-/* What is private is shared with children, until somebody writes. */
-static int fork_once(struct cell *c)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return cannot(c, "fork");
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
-	return 0;
-}
-
 static int map_often(struct cell *c)
 {
 	bool shared = SHARED & (1U << c->all.kind);
 	int i, ret = 0;
 
 	for (i = 0; i < MAPPINGS && !ret; i++)
-		ret = shared ? map_again(c) : fork_once(c);
+		ret = shared ? map_again(c) : share_with_child(c);
 	c->read_only = !shared;
 	return ret;
 }

@@ -268,8 +268,7 @@ static int stress_fork(struct cell *c)
 
 /* ---- mlock of the whole range ---- */
 
-/* Until somebody writes, private memory is shared with a child. */
-static int share_with_child(struct cell *c)
+int share_with_child(struct cell *c)
 {
 	pid_t pid = fork();
 
