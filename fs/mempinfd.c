@@ -461,7 +461,7 @@ static struct mempin **mempinfd_bucket(struct mempinfd_ctx *ctx,
 	unsigned long i = mempinfd_hash(ctx, first, nr_pages) & mask;
 
 	return genradix_ptr_inlined(&ctx->buckets,
-			    i <= ctx->nr_pins ? i : mempinfd_parent(i));
+				    i <= ctx->nr_pins ? i : mempinfd_parent(i));
 }
 
 /* Where the newest pin of a range hangs, or would. */
@@ -481,7 +481,7 @@ static void mempinfd_split(struct mempinfd_ctx *ctx)
 {
 	struct mempin **to = genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins);
 	struct mempin **from = genradix_ptr_inlined(&ctx->buckets,
-					    mempinfd_parent(ctx->nr_pins));
+						    mempinfd_parent(ctx->nr_pins));
 	struct mempin *pin;
 
 	while ((pin = *from)) {
@@ -499,7 +499,7 @@ static void mempinfd_join(struct mempinfd_ctx *ctx)
 {
 	struct mempin **from = genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins);
 	struct mempin **to = genradix_ptr_inlined(&ctx->buckets,
-					  mempinfd_parent(ctx->nr_pins));
+						  mempinfd_parent(ctx->nr_pins));
 	struct mempin *pins = *from;
 
 	*from = NULL;
@@ -580,7 +580,10 @@ unlock:
 	return pin;
 }
 
-/* Nobody can add a pin any more, or will: the fd or its owner is going. */
+/*
+ * Nobody else looks at the pins, or will: the fd or its address space is going.
+ * So there is nobody for ctx->lock to keep out.
+ */
 static void mempinfd_undo_all(struct mempinfd_ctx *ctx)
 {
 	unsigned long i, last = ctx->nr_pins;
