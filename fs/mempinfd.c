@@ -85,9 +85,6 @@
 #include <linux/uaccess.h>
 #include <uapi/linux/mempinfd.h>
 
-#define CREATE_TRACE_POINTS
-#include <trace/events/mempinfd.h>
-
 /* Ranges up to this are built on the stack: 64 KiB, wherever it begins. */
 #define MEMPIN_SMALL		17
 
@@ -652,16 +649,10 @@ static long mempinfd_pin_unpin(struct mempinfd_ctx *ctx, unsigned int cmd,
 
 	ret = mempin_range_init(&range, mempin_untag(arg.addr), arg.size,
 				ctx->mm->task_size);
-	if (cmd == MEM_CMD_PIN) {
-		if (!ret)
-			ret = mempinfd_pin(ctx, &range);
-		trace_mempin_pin(arg.addr, arg.size, ret);
-	} else {
-		if (!ret)
-			ret = mempinfd_unpin(ctx, &range);
-		trace_mempin_unpin(arg.addr, arg.size, ret);
-	}
-	return ret;
+	if (ret)
+		return ret;
+	return cmd == MEM_CMD_PIN ? mempinfd_pin(ctx, &range) :
+				    mempinfd_unpin(ctx, &range);
 }
 
 static long mempinfd_info(struct mempinfd_ctx *ctx,
