@@ -142,7 +142,8 @@ series: pristine
 	@echo "$$(ls build/series | wc -l) mails in build/series"
 
 # The configuration is the guest's.
-bisect: series kernel
+bisect: series
+	@$(QEMU_MAKE) "$$(realpath build)/$(ARCH)/configured"
 	@exec project/bisect build/pristine build/series build/$(ARCH)/.config \
 		build/bisect
 
