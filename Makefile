@@ -14,6 +14,8 @@ STEP := $(HARNESS)/step
 export GUARANTEE REPEAT
 export HOLD PART KIND WHO SIZE OPERATION
 export SECONDS OPS SEED STEPS CROWD
+override ADD := $(abspath $(ADD))
+export ADD
 export BASE_VERSION BASE ARCH ARCHS V JOBS TESTS ACCEL TIMEOUT KDIR SEEDS FIRST
 
 # Programs of this directory run one at a time; what they start is parallel.
@@ -39,6 +41,7 @@ help: ## show this help
 #   ARCH=arm64        build, test, run for this architecture (qemu/arch/*.mk)
 #   ARCHS='arm m68k'  test-archs: only these
 #   TESTS='errno..'   test: run these programs only
+#   ADD='program..'   shell: put these into the guest
 #   ACCEL=kvm         use KVM without trying it first; ACCEL=auto tries it
 #   TIMEOUT=SECONDS   cut a guest that takes longer
 #   PART=.. KIND=..   bench: this part (cost, fault, memory, live) or kind only
@@ -67,7 +70,7 @@ test-mm: ## compare the kernel's own mm selftests with those on the base
 guarantee: ## hold pinned memory against all housekeeping, as a table
 bench: ## measure what pinning costs, and beside what else there is
 bench-profile: ## ... and which functions an operation of it spends that in
-shell: ## get a prompt in the guest; the tests are in /tests
+shell: ## get a prompt in the guest; the tests are in /tests, ADD in /
 kernel: ## build the guest's kernel only
 check: ## check style, sparse, documentation, tables and test coverage
 check-tables: ## check the number in the tables of all architectures
