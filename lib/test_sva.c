@@ -211,8 +211,12 @@ static enum test_sva_cause test_sva_walk_pte(pmd_t pmd, unsigned long addr,
 					     bool write,
 					     struct test_sva_entry *entry)
 {
-	/* Page tables are never in high memory where this device exists. */
-	pte_t pte = ptep_get_lockless(pte_offset_kernel(&pmd, addr));
+	/*
+	 * Page tables are never in high memory where this device exists, and an
+	 * entry is one word.  ptep_get_lockless() gathers the bits of several
+	 * where they are one to the CPU; not every device does.
+	 */
+	pte_t pte = READ_ONCE(*pte_offset_kernel(&pmd, addr));
 
 	if (!pte_present(pte))
 		return test_sva_absent(pte);

@@ -315,6 +315,94 @@ TEST_F(sva, watches_whole_pages_of_users)
 	EXPECT_ERRNO(EFAULT, sva_watch(self->fd, self->mem, -2 * page_size()));
 }
 
+/* ---- what PIN leaves for it ---- */
+
+/* Where entries are alike, some CPUs take as many as that for one. */
+#define BLOCK	16
+
+FIXTURE(pinned) {
+	int device;
+	int fd;
+	struct region r;
+	char *start;
+	size_t size;
+};
+
+FIXTURE_VARIANT(pinned) {
+	enum memory_kind kind;
+	bool split;
+	bool read_only;
+};
+
+FIXTURE_VARIANT_ADD(pinned, anon) { MEM_ANON };
+FIXTURE_VARIANT_ADD(pinned, anon_read_only) { MEM_ANON, .read_only = true };
+FIXTURE_VARIANT_ADD(pinned, mthp_64k) { MEM_MTHP_64K };
+FIXTURE_VARIANT_ADD(pinned, mthp_64k_read_only) { MEM_MTHP_64K, .read_only = true };
+FIXTURE_VARIANT_ADD(pinned, thp) { MEM_THP };
+FIXTURE_VARIANT_ADD(pinned, thp_split) { MEM_THP, .split = true };
+
+/* Large pages stay; what maps them becomes small entries. */
+static int split_mappings(const struct region *r)
+{
+	size_t at;
+
+	for (at = 0; at < r->size; at += r->page)
+		if (mlock(r->addr + at, page_size()) || munlock(r->addr + at, page_size()))
+			return -1;
+	return 0;
+}
+
+/* A pin that begins with the last entry of a block and ends with a first one. */
+FIXTURE_SETUP(pinned)
+{
+	if (!memory_kind_page(variant->kind))
+		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+	self->device = sva_open();
+	if (self->device < 0)
+		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ioctl(self->device, TEST_SVA_SET_MODE, TEST_SVA_NO_HW_AD));
+
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, 4 << 20));
+	ASSERT_EQ(0, region_fill(&self->r, 0));
+	ASSERT_TRUE(region_has_its_pages(&self->r));
+	if (variant->split)
+		ASSERT_EQ(0, split_mappings(&self->r));
+	if (variant->read_only)
+		ASSERT_EQ(0, mprotect(self->r.addr, self->r.size, PROT_READ));
+	self->start = self->r.addr + (BLOCK - 1) * page_size();
+	self->size = self->r.size - 2 * (BLOCK - 1) * page_size();
+}
+
+FIXTURE_TEARDOWN(pinned)
+{
+	region_unmap(&self->r);
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, close(self->device));
+}
+
+/* A CPU that sets the bits sets those of an entry, whatever it takes for one. */
+TEST_F(pinned, is_accessed_and_dirty)
+{
+	size_t at, page = page_size();
+
+	ASSERT_EQ(0, madvise(self->r.addr, self->r.size, MADV_FREE));
+	ASSERT_EQ(0, sva_watch_access(self->device, self->start, self->size,
+				      !variant->read_only));
+	EXPECT_EQ(self->size / page, ioctl(self->device, TEST_SVA_CHECK));
+
+	for (at = 2 * page; at < self->r.size; at += BLOCK * page) {
+		if (variant->read_only)
+			touch(self->r.addr + at);
+		else
+			self->r.addr[at] = 1;
+	}
+	ASSERT_EQ(0, pin(self->fd, self->start, self->size));
+	EXPECT_EQ(0, ioctl(self->device, TEST_SVA_CHECK));
+	EXPECT_EQ(0, unpin(self->fd, self->start, self->size));
+}
+
 /* ---- its address space ends ---- */
 
 /* The job would take for ever: it ends because its memory does. */
