@@ -11,6 +11,7 @@
 # HEADERS_abi	the kernel's name for the architecture whose headers its programs
 #		see, where that is not KARCH
 # NOLIBC	the one among the ABIs for which there is no C library
+# DEBIAN	what Debian calls it, where the guest cannot run the host's busybox
 # QEMU		the machine
 # MEMORY	... and how large it is
 # CPU_tcg	the CPU, emulated; CPU_kvm: the same with KVM

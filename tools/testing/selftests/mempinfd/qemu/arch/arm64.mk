@@ -8,6 +8,7 @@ ABIS := arm64 arm
 CROSS_arm64 := aarch64-linux-gnu-
 CROSS_arm := arm-linux-gnueabihf-
 HEADERS_arm := arm
+DEBIAN := arm64
 QEMU := qemu-system-aarch64 -machine virt,gic-version=3 -device edu
 # Node 1 has memory that can go offline.
 MEMORY = $(call TWO_NODES) -m maxmem=$(MAXMEM) \
