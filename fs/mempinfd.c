@@ -113,7 +113,7 @@ struct mempinfd_owner {
  * @seed: of the hash; odd
  * @nr_pins: pins alive
  * @nr_pages: pages of these pins
- * @nr_charged: pages charged: @nr_pages and those of pins being built
+ * @nr_charged: pages charged: @nr_pages and those of pins being built or undone
  */
 struct mempinfd_ctx {
 	struct mm_struct *mm;
@@ -398,7 +398,7 @@ static void mempin_unpin(struct mempin_chunk *full, const struct page_run *run,
 	unpin_user_runs(run, nr_runs);
 }
 
-/* Undo a pin that is, or is no longer, in ctx->buckets. */
+/* Undo a pin that is not, or is no longer, in ctx->buckets. */
 static void mempin_undo(struct mempinfd_ctx *ctx, struct mempin *pin)
 {
 	mempin_unpin(pin->full, pin->run, pin->nr_runs);
@@ -406,10 +406,35 @@ static void mempin_undo(struct mempinfd_ctx *ctx, struct mempin *pin)
 	kfree(pin);
 }
 
+/**
+ * struct mempin_batch - pages of many small pins, to be unpinned together
+ * @nr_runs: runs in @run
+ * @run: of pins that are no more
+ */
+struct mempin_batch {
+	unsigned int nr_runs;
+	struct page_run run[32];
+};
+
+/* Free @pin, and see to it that its pages are unpinned, which stay charged. */
+static void mempin_batch_add(struct mempin_batch *batch, struct mempin *pin)
+{
+	if (pin->full || pin->nr_runs > 1) {
+		mempin_unpin(pin->full, pin->run, pin->nr_runs);
+	} else {
+		batch->run[batch->nr_runs++] = pin->run[0];
+		if (batch->nr_runs == ARRAY_SIZE(batch->run)) {
+			unpin_user_runs(batch->run, batch->nr_runs);
+			batch->nr_runs = 0;
+		}
+	}
+	kfree(pin);
+}
+
 /* Pin a whole range that has been charged, or nothing of it. */
 static struct mempin *mempin_create(const struct mempin_range *range)
 {
-	struct mempin_draft draft;
+	struct mempin_draft draft __uninitialized; /* its runs are many */
 	struct mempin *pin = NULL;
 	int ret;
 
@@ -474,9 +499,9 @@ static struct mempin **mempinfd_find(struct mempinfd_ctx *ctx,
 	return link;
 }
 
-static void mempinfd_split(struct mempinfd_ctx *ctx)
+/* The last bucket is @to, and new. */
+static void mempinfd_split(struct mempinfd_ctx *ctx, struct mempin **to)
 {
-	struct mempin **to = genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins);
 	struct mempin **from = genradix_ptr_inlined(&ctx->buckets,
 						    mempinfd_parent(ctx->nr_pins));
 	struct mempin *pin;
@@ -505,8 +530,9 @@ static void mempinfd_join(struct mempinfd_ctx *ctx)
 	*to = pins;
 }
 
-/* Put in @pin; there is room for another bucket. */
-static void mempinfd_link(struct mempinfd_ctx *ctx, struct mempin *pin)
+/* Put in @pin; @bucket is the one that comes with it. */
+static void mempinfd_link(struct mempinfd_ctx *ctx, struct mempin *pin,
+			  struct mempin **bucket)
 {
 	struct mempin **link, *newest;
 
@@ -514,7 +540,7 @@ static void mempinfd_link(struct mempinfd_ctx *ctx, struct mempin *pin)
 
 	WRITE_ONCE(ctx->nr_pins, ctx->nr_pins + 1);
 	WRITE_ONCE(ctx->nr_pages, ctx->nr_pages + pin->nr_pages);
-	mempinfd_split(ctx);
+	mempinfd_split(ctx, bucket);
 
 	link = mempinfd_find(ctx, pin->first, pin->nr_pages);
 	newest = *link;
@@ -527,17 +553,21 @@ static void mempinfd_link(struct mempinfd_ctx *ctx, struct mempin *pin)
 
 static int mempinfd_insert(struct mempinfd_ctx *ctx, struct mempin *pin)
 {
+	struct mempin **bucket;
 	unsigned long nr;
 
 	spin_lock(&ctx->lock);
-	while (!genradix_ptr_inlined(&ctx->buckets, ctx->nr_pins + 1)) {
+	for (;;) {
 		nr = ctx->nr_pins + 1;
+		bucket = genradix_ptr_inlined(&ctx->buckets, nr);
+		if (bucket)
+			break;
 		spin_unlock(&ctx->lock);
 		if (!genradix_ptr_alloc(&ctx->buckets, nr, GFP_KERNEL_ACCOUNT))
 			return -ENOMEM;
 		spin_lock(&ctx->lock);
 	}
-	mempinfd_link(ctx, pin);
+	mempinfd_link(ctx, pin, bucket);
 	spin_unlock(&ctx->lock);
 	return 0;
 }
@@ -583,19 +613,25 @@ unlock:
  */
 static void mempinfd_undo_all(struct mempinfd_ctx *ctx)
 {
-	unsigned long i, last = ctx->nr_pins;
-	struct mempin **bucket, *pin;
+	unsigned long i, last = ctx->nr_pins, nr_pages = ctx->nr_pages;
+	struct mempin_batch batch __uninitialized;
+	struct mempin **bucket = NULL, *pin;
 
-	for (i = 0; ctx->nr_pins && i <= last; i++) {
-		bucket = genradix_ptr_inlined(&ctx->buckets, i);
+	batch.nr_runs = 0;
+	for (i = 0; ctx->nr_pins && i <= last; i++, bucket++) {
+		/* Those in one node of the radix tree follow each other. */
+		if (i % (GENRADIX_NODE_SIZE / sizeof(*bucket)) == 0)
+			bucket = genradix_ptr(&ctx->buckets, i);
 		while (*bucket) {
 			pin = mempinfd_unlink(bucket);
 			WRITE_ONCE(ctx->nr_pins, ctx->nr_pins - 1);
 			WRITE_ONCE(ctx->nr_pages,
 				   ctx->nr_pages - pin->nr_pages);
-			mempin_undo(ctx, pin);
+			mempin_batch_add(&batch, pin);
 		}
 	}
+	unpin_user_runs(batch.run, batch.nr_runs);
+	mempinfd_uncharge(ctx, nr_pages);
 	genradix_free(&ctx->buckets);
 }
 
