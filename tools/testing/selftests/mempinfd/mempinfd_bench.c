@@ -26,7 +26,9 @@
  *   PART=, KIND=	measure only these
  *   BENCH=scaling	what needs two CPUs, and only that
  *   BENCH=profile	run OPERATION= of WHO= on SIZE= bytes of KIND= for a
- *			profile to be taken, see qemu/profile.c
+ *			profile to be taken, see qemu/profile.c; or, with
+ *			OPERATION=close, the end of 10^6 pins that are
+ *			KIND=adjacent or scattered
  *
  * What a clock read costs is subtracted.  Where a figure needs another's
  * subtracted, its function says so.
@@ -274,9 +276,9 @@ static int pair_uring_slot(struct bench *b, char *addr, size_t size, uint64_t *c
 /*
  * unpin_user_pages() of a few pages is too short for the clock of gup_test: what
  * its STOP takes, less what it takes when there is nothing to unpin.  Freeing
- * the array of pages is contained.
+ * the array of pages is contained.  A profile is of START or STOP.
  */
-static int gup_unpin_few(struct bench *b, char *addr, size_t size, uint64_t *cost)
+static int gup_start_stop(struct bench *b, char *addr, size_t size, uint64_t *cost)
 {
 	struct pin_longterm_test test = {
 		.addr = (uintptr_t)addr,
@@ -284,13 +286,14 @@ static int gup_unpin_few(struct bench *b, char *addr, size_t size, uint64_t *cos
 		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
 			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
 	};
-	uint64_t start, nothing;
+	uint64_t start = begin(PIN), nothing;
 
 	if (ioctl(b->gup_test, PIN_LONGTERM_TEST_START, &test))
 		return -1;
-	start = now();
+	end(PIN, start);
+	start = begin(UNPIN);
 	ioctl(b->gup_test, PIN_LONGTERM_TEST_STOP);
-	*cost = since(start);
+	*cost = end(UNPIN, start);
 	start = now();
 	ioctl(b->gup_test, PIN_LONGTERM_TEST_STOP);
 	nothing = since(start);
@@ -301,11 +304,13 @@ static int gup_unpin_few(struct bench *b, char *addr, size_t size, uint64_t *cos
 /*
  * pin_user_pages_fast() and unpin_user_pages() alone, without a system call, by
  * the clock of gup_test.  That has microseconds only, so that short calls are
- * made many times, on 64 MiB together.
+ * made many times, on so many bytes together.
  */
+#define GUP_SPAN	(64 * MEBI)
+
 static int pair_gup(struct bench *b, char *addr, size_t size, uint64_t *cost)
 {
-	size_t all = size < 64 * MEBI ? 64 * MEBI : size;
+	size_t all = size < GUP_SPAN ? GUP_SPAN : size;
 	struct gup_test test = {
 		.addr = (uintptr_t)addr,
 		.size = all < b->region.size ? all : b->region.size,
@@ -318,7 +323,9 @@ static int pair_gup(struct bench *b, char *addr, size_t size, uint64_t *cost)
 		return -1;
 	cost[PIN] = test.get_delta_usec * 1000 * size / all;
 	cost[UNPIN] = test.put_delta_usec * 1000 * size / all;
-	return size < 2 * MEBI ? gup_unpin_few(b, addr, size, &cost[UNPIN]) : 0;
+	if (size < 2 * MEBI || profiled != OPERATIONS)
+		return gup_start_stop(b, addr, size, &cost[UNPIN]);
+	return 0;
 }
 
 static int pair_mlock(struct bench *b, char *addr, size_t size, uint64_t *cost)
@@ -393,16 +400,28 @@ static double spread_of(double a, double b)
 	return low > 0 ? (high - low) / low : 0;
 }
 
+/*
+ * The first pages of a region are those that others have given back last, in
+ * their order and not that of addresses: the middle is what it looks like.
+ */
+static char *range_of(const struct region *r, size_t size)
+{
+	size_t span = size < GUP_SPAN ? GUP_SPAN : size;
+
+	return span < r->size ? r->addr + (r->size - span) / 2 : r->addr;
+}
+
 static void measure(struct bench *b, const struct peer *peer, size_t size)
 {
 	const char *why = peer->not_for ? peer->not_for(b, size) : NULL;
+	char *addr = range_of(&b->region, size);
 	static struct series first, second;
 	int op;
 
 	if (!why && size > b->region.size)
 		why = "it does not fit";
-	if (!why && (take_series(b, peer, b->region.addr, size, &first) ||
-		     take_series(b, peer, b->region.addr, size, &second)))
+	if (!why && (take_series(b, peer, addr, size, &first) ||
+		     take_series(b, peer, addr, size, &second)))
 		why = strerror(errno);
 	for (op = 0; op < OPERATIONS; op++)
 		if (why)
@@ -781,17 +800,24 @@ static void bench_layout(struct bench *b, const struct layout *layout, char *are
 	measure_close(b, layout);
 }
 
-static void bench_live(struct bench *b)
+static char *take_arena(struct setting *pool)
 {
-	struct setting pool;
 	char *arena;
-	size_t i;
 
-	if (setting_change(&pool, "/proc/sys/vm/nr_overcommit_hugepages", "600"))
+	if (setting_change(pool, "/proc/sys/vm/nr_overcommit_hugepages", "600"))
 		ksft_exit_fail_perror("nr_overcommit_hugepages");
 	arena = map_arena();
 	if (!arena)
 		ksft_exit_fail_perror("arena");
+	return arena;
+}
+
+static void bench_live(struct bench *b)
+{
+	struct setting pool;
+	char *arena = take_arena(&pool);
+	size_t i;
+
 	for (i = 0; i < ARRAY_SIZE(layouts); i++)
 		bench_layout(b, &layouts[i], arena);
 	setting_restore(&pool);
@@ -1003,12 +1029,22 @@ static const struct peer *find_peer(const char *name)
 	ksft_exit_fail_msg("WHO=%s is none of the peers\n", name);
 }
 
+static const struct layout *find_layout(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(layouts); i++)
+		if (!strcmp(layouts[i].name, name))
+			return &layouts[i];
+	ksft_exit_fail_msg("KIND=%s is neither adjacent nor scattered\n", name);
+}
+
 static size_t profiled_size(void)
 {
 	return strtoull(option("SIZE", "2097152"), NULL, 0);
 }
 
-/* No more of it than the operation and gup_test need. */
+/* No more of it than the operation needs, and for small ones some on either side. */
 static const struct kind *profiled_kind(void)
 {
 	const char *name = option("KIND", "anon-4K");
@@ -1020,7 +1056,7 @@ static const struct kind *profiled_kind(void)
 			kind = kinds[i];
 	if (!kind.name)
 		ksft_exit_fail_msg("KIND=%s is none of the kinds of memory\n", name);
-	kind.largest = profiled_size() > 64 * MEBI ? profiled_size() : 64 * MEBI;
+	kind.largest = profiled_size() > GUP_SPAN ? profiled_size() : 4 * GUP_SPAN;
 	return &kind;
 }
 
@@ -1039,11 +1075,30 @@ static void bench_profile(struct bench *b)
 	for (i = 0; i < 2 * PROFILE_TIMES; i++) {
 		if (i == PROFILE_TIMES)
 			profiled = strcmp(operation, "pin") ? UNPIN : PIN;
-		if (peer->pair(b, b->region.addr, size, cost))
+		if (peer->pair(b, range_of(&b->region, size), size, cost))
 			ksft_exit_fail_perror(peer->name);
 	}
 	printf("profile,%s,%zu,%s,%s,%d,,\n", b->kind->name, size, peer->name,
 	       operations[profiled], PROFILE_TIMES);
+}
+
+/* For each of many pins; there is one size, and who does it. */
+static void bench_profile_close(struct bench *b)
+{
+	const struct layout *layout = find_layout(option("KIND", "adjacent"));
+	struct setting pool;
+	char *arena = take_arena(&pool);
+	size_t i;
+
+	for (i = 0; i < MOST_PINS; i++)
+		if (pin(b->pins, arena + layout->place(i), page_size()))
+			ksft_exit_fail_perror("MEM_CMD_PIN");
+	profile_start();
+	close(b->pins);
+	profile_stop();
+	printf("profile,%s,%zu,mempinfd,close,%d,,\n", layout->name, page_size(),
+	       MOST_PINS);
+	setting_restore(&pool);
 }
 
 /* ---- all of it ---- */
@@ -1087,9 +1142,11 @@ int main(void)
 	print_figure("clock", "", 0, "", "read", clock_cost, 0);
 	if (!strcmp(what, "scaling"))
 		in_child(bench_scaling, &small);
-	else if (!strcmp(what, "profile"))
-		in_child(bench_profile, profiled_kind());
-	else
+	else if (strcmp(what, "profile"))
 		bench_single();
+	else if (!strcmp(option("OPERATION", "pin"), "close"))
+		in_child(bench_profile_close, NULL);
+	else
+		in_child(bench_profile, profiled_kind());
 	return 0;
 }
