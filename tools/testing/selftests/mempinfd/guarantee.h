@@ -118,6 +118,7 @@ int prepare_collapse(struct cell *c);
 int stress_madv_collapse(struct cell *c);
 int stress_khugepaged(struct cell *c);
 const char *need_cma(void);
+int leave_cma(struct cell *c);
 bool placed_in_cma(struct cell *c);
 int stress_cma(struct cell *c);
 const char *need_removable(void);

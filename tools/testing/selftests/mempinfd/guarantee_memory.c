@@ -32,6 +32,15 @@ static int hog_memory(struct cell *c, struct region *hog, enum memory_kind kind,
 	return 0;
 }
 
+/* Leave that many bytes of node 1. */
+static int hog_all_but(struct cell *c, long long size)
+{
+	long long free = read_field(NODE_DIR "meminfo", "Node 1 MemFree") << 10;
+	struct region hog;
+
+	return free > size ? hog_memory(c, &hog, MEM_MTHP_64K, free - size) : 0;
+}
+
 /* ---- compaction ---- */
 
 const char *need_compaction(void)
@@ -205,6 +214,16 @@ static int hold_cma(struct cell *c)
 	return 0;
 }
 
+/* Pages come from there while they are more than half of those that are free. */
+int leave_cma(struct cell *c)
+{
+	struct cma cma;
+
+	if (cma_find(&cma))
+		return cannot(c, CMA_DIR);
+	return hog_all_but(c, 2 * cma.frames * page_size());
+}
+
 bool placed_in_cma(struct cell *c)
 {
 	uint64_t frame = page_frame(c->all.addr);
@@ -291,13 +310,9 @@ static int fill_page_tables(struct cell *c, struct region *sparse)
 int leave_removable(struct cell *c)
 {
 	size_t size = nr_removable * removable[0].frames * page_size();
-	struct region hog, sparse;
-	long long free;
+	struct region sparse;
 
-	if (hold_cma(c) || fill_page_tables(c, &sparse))
-		return -1;
-	free = read_field(NODE_DIR "meminfo", "Node 1 MemFree") << 10;
-	if (free > (long long)size && hog_memory(c, &hog, MEM_MTHP_64K, free - size))
+	if (hold_cma(c) || fill_page_tables(c, &sparse) || hog_all_but(c, size))
 		return -1;
 	region_unmap(&sparse);
 	return 0;

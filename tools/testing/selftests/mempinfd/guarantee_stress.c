@@ -432,7 +432,7 @@ const struct stressor stressors[] = {
 	  .huge = true, .hits_pinned = KIND(MEMFD_THP),
 	  .not_applicable = { NO_COLLAPSE },
 	  .not_mapped_often = { { ALL_KINDS, "it does what madv_collapse does" } } },
-	{ "cma", need_cma, .placed = placed_in_cma, .stress = stress_cma, .node = 1,
+	{ "cma", need_cma, leave_cma, placed_in_cma, .stress = stress_cma, .node = 1,
 	  .once = true },
 	{ "offline", need_removable, leave_removable, placed_in_removable,
 	  .stress = stress_offline, .node = 1, .once = true, .hits_pinned = ALL_KINDS },
