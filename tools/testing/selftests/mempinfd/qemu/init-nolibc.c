@@ -13,14 +13,16 @@ static int programs;	/* that have been run */
 static void set_up(void)
 {
 	char tty[64] = "/dev/";
-	int fd;
+	int fd, tries = 200;
 
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	strlcat(tty, getenv("KTAP") ?: "console", sizeof(tty));
-	fd = open(tty, O_RDWR);
+	/* The console of virtio is not there before the device has answered. */
+	while ((fd = open(tty, O_RDWR)) < 0 && tries--)
+		msleep(100);
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);

@@ -41,6 +41,7 @@
 #define KSFT_SKIP	4
 #define DEFAULT_TIMEOUT	45	/* seconds, as in kselftest/runner.sh */
 #define KILL_TIMEOUT	10
+#define TTY_TIMEOUT	20
 
 static const struct mount_point {
 	const char *type, *dir;
@@ -81,6 +82,16 @@ static void mount_all(void)
 	chmod("/dev/shm", 01777);
 }
 
+/* The console of virtio is not there before the device has answered. */
+static int wait_tty(const char *path)
+{
+	int fd, tries = TTY_TIMEOUT * 100;
+
+	while ((fd = open(path, O_RDWR)) < 0 && tries--)
+		usleep(10000);
+	return fd;
+}
+
 static void open_tty(void)
 {
 	const char *name = getenv("KTAP");
@@ -88,7 +99,7 @@ static void open_tty(void)
 	int fd;
 
 	snprintf(path, sizeof(path), "/dev/%s", name ? name : "console");
-	fd = open(path, O_RDWR);
+	fd = wait_tty(path);
 	if (fd < 0)
 		return;
 	dup2(fd, STDIN_FILENO);
