@@ -8,6 +8,7 @@
 # ABIS		whose programs run on it; the first is the kernel's own
 # CROSS_abi	what the names of the compiler's programs begin with,
 # CFLAGS_abi	and what more it takes to compile for the ABI
+# CC_abi	the compiler, if it is not gcc
 # HEADERS_abi	the kernel's name for the architecture whose headers its programs
 #		see, where that is not KARCH
 # NOLIBC	the one among the ABIs for which there is no C library
