@@ -10,4 +10,5 @@ MEMORY := -smp 2 -m 3G
 CPU_tcg += -cpu max
 CONSOLE := ttyS0
 KTAP := ttyS1
-BOOT_ARGS := no_timer_check
+# Without ACPI, which is large, there is no power to switch off.
+BOOT_ARGS := no_timer_check END=reboot
