@@ -4,5 +4,7 @@ IMAGE := linux
 ABIS := x86_64
 CPU_tcg :=
 KTAP := tty0
-GUEST = -- ./$(IMAGE) mem=1G initrd=$(BUILD)/initramfs.cpio con=null \
-	con0=fd:0,fd:1 panic=-1 ramdisk_size=32768 KTAP=$(KTAP) $(1)
+# A program: its first console is our output, its first serial line our log.
+GUEST = -- ./$(IMAGE) mem=1G initrd=$(BUILD)/initramfs.cpio \
+	con=null con0=null,fd:1 ssl=null ssl0=null,fd:2 console=ttyS0 \
+	panic=-1 ramdisk_size=32768 KTAP=$(KTAP) $(1)
