@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-PACKAGES += qemu-system-sparc openbios-sparc
+PACKAGES += qemu-system-sparc
 PACKAGES += gcc-sparc64-linux-gnu libc6-dev-sparc64-cross
 PACKAGES += gcc-multilib-sparc64-linux-gnu libc6-dev-sparc-sparc64-cross
 KARCH := sparc
