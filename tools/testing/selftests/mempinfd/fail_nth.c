@@ -366,12 +366,14 @@ static int pin_both(int fd, const struct region *small, const struct region *hug
 TEST_F(nth_life, fork)
 {
 	size_t pages = region_base_pages(&self->small) + region_base_pages(&self->huge);
-	uint64_t *frames = region_frames(&self->huge);
+	uint64_t *frames;
 	bool reached = true;
 	int nth, failed = 0;
 	pid_t child;
 
 	ASSERT_EQ(0, pin_both(self->fd, &self->small, &self->huge));
+	/* only now: PIN moves what is in an area of CMA */
+	frames = region_frames(&self->huge);
 	/* far on, page after page of the huge one is copied, and all are alike */
 	for (nth = 1; reached && nth < NTH_MAX; nth += nth < 200 ? 1 : 17) {
 		ASSERT_EQ(0, fail_later(self->fail_nth, nth));
