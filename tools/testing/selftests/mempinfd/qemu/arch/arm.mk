@@ -5,6 +5,7 @@ KARCH := arm
 IMAGE := arch/arm/boot/zImage
 ABIS := arm
 CROSS_arm := arm-linux-gnueabihf-
+DEBIAN := armhf
 QEMU := qemu-system-arm -machine virt -device edu
 MEMORY := -smp 2 -m 2G
 CPU_tcg += -cpu cortex-a15

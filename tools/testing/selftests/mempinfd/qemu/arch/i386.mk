@@ -5,6 +5,7 @@ KARCH := i386
 IMAGE := arch/x86/boot/bzImage
 ABIS := i386
 CROSS_i386 := i686-linux-gnu-
+DEBIAN := i386
 QEMU := qemu-system-i386 -machine pc
 MEMORY := -smp 2 -m 3G
 CPU_tcg += -cpu max

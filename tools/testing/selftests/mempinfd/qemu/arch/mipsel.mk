@@ -5,6 +5,7 @@ KARCH := mips
 IMAGE := vmlinux
 ABIS := mipsel
 CROSS_mipsel := mipsel-linux-gnu-
+DEBIAN := mipsel
 QEMU := qemu-system-mipsel -machine malta -device edu
 MEMORY := -m 512M
 CPU_tcg := -accel tcg -cpu 24Kf

@@ -8,6 +8,7 @@ CROSS_ppc64le := powerpc64le-linux-gnu-
 CROSS_ppc32le := powerpc64le-linux-gnu-
 CFLAGS_ppc32le := -m32
 NOLIBC := ppc32le
+DEBIAN := ppc64el
 QEMU := qemu-system-ppc64 -machine pseries,x-vof=on -vga none -device edu
 MEMORY = $(call TWO_NODES,0,1)
 CPU_tcg += -cpu power9

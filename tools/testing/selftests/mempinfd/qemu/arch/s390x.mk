@@ -8,6 +8,7 @@ ABIS := s390x s390
 CROSS_s390x := s390x-linux-gnu-
 CROSS_s390 := s390x-linux-gnu-
 CFLAGS_s390 := -m31
+DEBIAN := s390x
 QEMU := qemu-system-s390x -machine s390-ccw-virtio
 MEMORY := -smp 2 -m 2G
 CPU_tcg += -cpu max
