@@ -74,17 +74,42 @@ static int stress_migrate_pages(struct cell *c)
 	return 0;
 }
 
+/* The scheduler tells it where it has files for debugging, as NUMA_DIR is one. */
+static long long numa_scans(void)
+{
+	return read_field("/proc/self/sched", "mm->numa_scan_seq");
+}
+
+/*
+ * It scans by CPU time: see how often, however long a busy machine takes.  Not
+ * every scan comes to each mapping.
+ */
+static int wait_numa_scans(struct cell *c)
+{
+	int64_t deadline = now_ms() + 1000 * CELL_SECONDS / 2;
+	long long end = numa_scans() + 20;
+
+	do {
+		if (now_ms() > deadline) {
+			errno = ETIMEDOUT;
+			return cannot(c, "NUMA balancing");
+		}
+		touch_all(&c->used);
+	} while (numa_scans() < end);
+	return 0;
+}
+
 /* A protection may be to keep it off. */
 static int stress_numa_balancing(struct cell *c)
 {
-	int64_t end = now_ms() + 3000;
+	int64_t end = now_ms() + 1000;
 
 	if (change(c, NUMA_DIR "scan_delay_ms", "10") ||
 	    change(c, NUMA_DIR "scan_period_min_ms", "10") ||
 	    change(c, NUMA_DIR "scan_period_max_ms", "20"))
 		return -1;
-	if (!c->protection->without_numa_balancing && change(c, NUMA_SWITCH, "1"))
-		return -1;
+	if (!c->protection->without_numa_balancing)
+		return change(c, NUMA_SWITCH, "1") ?: wait_numa_scans(c);
 	while (now_ms() < end)
 		touch_all(&c->used);
 	return 0;

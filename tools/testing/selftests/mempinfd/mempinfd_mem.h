@@ -79,7 +79,7 @@ static inline long long read_field(const char *path, const char *name)
 		return -1;
 	while (number < 0 && fgets(line, sizeof(line), file))
 		if (!strncmp(line, name, len) && strchr(": \t", line[len]))
-			number = strtoll(line + len + 1, NULL, 10);
+			number = strtoll(line + len + strspn(line + len, ": \t"), NULL, 10);
 	fclose(file);
 	return number;
 }
