@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+PACKAGES += qemu-system-ppc
+PACKAGES += gcc-powerpc-linux-gnu libc6-dev-powerpc-cross
+KARCH := powerpc
+IMAGE := vmlinux
+ABIS := ppc32
+CROSS_ppc32 := powerpc-linux-gnu-
+QEMU := qemu-system-ppc -machine ppce500 -device edu
+MEMORY := -m 1G
+CPU_tcg := -accel tcg -cpu e500mc
+CONSOLE := ttyS0
+KTAP := ttyS1
