@@ -28,7 +28,7 @@ mm-initramfs: mm-kernels
 mm-guest: MEMORY = $(call TWO_NODES,0-2,,3)
 mm-guest:
 	$(Q)($(VM) record $(call GUEST,tsc=unstable MODE=test ABIS=mm \
-		TESTS=$(call list,$(TESTS)) RUNNER=/tests/mm/run LIMIT=600 \
+		TESTS=$(call list,$(TESTS)) RUNNER=/tests/mm/run LIMIT=1200 \
 		$(if $(HOLD),HOLD=1))); \
 	status=$$?; \
 	mv $(WHERE)/ktap.log $(WHERE)/$(RUN).ktap; \
@@ -36,7 +36,7 @@ mm-guest:
 
 # mm_boot: which kernel, its directory, tests, name of the run, HOLD
 mm_boot = $(STEP) 'mm tests: $(1)' $(2)/$(4).log $(MAKE) BUILD=$(MM) \
-	WHERE=$(2) TESTS="$(3)" RUN=$(4) HOLD=$(5) TIMEOUT=3600 mm-guest
+	WHERE=$(2) TESTS="$(3)" RUN=$(4) HOLD=$(5) TIMEOUT=5400 mm-guest
 mm_both = $(call mm_boot,base,$(MM_BASE),$(1),$(2)) && \
 	$(call mm_boot,patched,$(MM),$(1),$(2),$(HOLD))
 
