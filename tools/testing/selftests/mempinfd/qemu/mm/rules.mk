@@ -23,11 +23,10 @@ mm-initramfs: mm-kernels
 	$(Q)$(STEP) 'initramfs' $(MM)/initramfs.log ./build-initramfs $(MM) \
 		$(ABI) mm
 
-# The migration test wants three CPUs. On a busy machine the TSC may be taken for
-# many times slower than it is, and no time limit fits then.
+# The migration test wants three CPUs.
 mm-guest: MEMORY = $(call TWO_NODES,0-2,,3)
 mm-guest:
-	$(Q)($(VM) record $(call GUEST,tsc=unstable MODE=test ABIS=mm \
+	$(Q)($(VM) record $(call GUEST,MODE=test ABIS=mm \
 		TESTS=$(call list,$(TESTS)) RUNNER=/tests/mm/run LIMIT=1200 \
 		$(if $(HOLD),HOLD=1))); \
 	status=$$?; \
