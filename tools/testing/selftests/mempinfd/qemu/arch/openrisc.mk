@@ -6,6 +6,8 @@ IMAGE := vmlinux
 ABIS := openrisc
 CROSS_openrisc := or1k-elf-
 NOLIBC := openrisc
+# For the compiler there is no system, and programs begin at 0x100.
+CFLAGS_openrisc := -Wl,-e,_start -Wl,-Ttext-segment=0x10000
 QEMU := qemu-system-or1k -machine virt
 MEMORY := -m 512M
 CPU_tcg := -accel tcg
