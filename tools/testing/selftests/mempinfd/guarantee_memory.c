@@ -135,12 +135,20 @@ static int unfold(struct cell *c)
 	return 0;
 }
 
-/* Base pages have been advised to stay that. */
+/*
+ * Base pages have been advised to stay that.  When they no longer are khugepaged
+ * begins at once, and could end before the device watches.
+ */
 int prepare_collapse(struct cell *c)
 {
+	char path[128];
+
 	if (is_hugetlb(c))
 		return 0;
 	if (c->all.kind == MEM_MEMFD_THP && unfold(c))
+		return -1;
+	thp_setting_path(path, thp_size(), "enabled");
+	if (change(c, path, "never"))
 		return -1;
 	if (madvise(c->all.addr, c->all.size, MADV_HUGEPAGE))
 		return cannot(c, "MADV_HUGEPAGE");
