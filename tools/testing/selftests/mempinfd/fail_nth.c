@@ -12,9 +12,6 @@
  */
 #include "mempinfd_proc.h"
 
-#include <sched.h>
-#include <signal.h>
-
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUG_DIR	"/sys/kernel/debug/"
 
@@ -339,7 +336,8 @@ FIXTURE_SETUP(nth_life)
 	self->system_pins = system_pins();
 	ASSERT_EQ(0, region_map(&self->small, MEM_ANON, 8 * page_size()));
 	ASSERT_EQ(0, region_fill(&self->small, 1));
-	ASSERT_EQ(0, region_map(&self->huge, MEM_THP, 1));
+	/* where nothing is huge, another page that is small */
+	ASSERT_EQ(0, region_map(&self->huge, thp_size() ? MEM_THP : MEM_ANON, 1));
 	ASSERT_EQ(0, region_fill(&self->huge, 2));
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
@@ -399,12 +397,6 @@ TEST_F(nth_life, fork)
 #define CHILD_FD	100
 #define CHILD_FAIL_NTH	101
 
-/* Shares the files with the caller and not the memory. */
-static pid_t fork_with_files(void)
-{
-	return syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-}
-
 /* How a child ends that finds something wrong; a failing exec has its own ways. */
 #define WRONG		200
 
@@ -413,13 +405,24 @@ static bool move_fd(int from, int to)
 	return dup2(from, to) == to && !close(from);
 }
 
-/* Has pins, and from here on the @nth point of failure fails. */
-static void child_set_up(const struct region *small, const struct region *huge, int nth)
+struct child {
+	const struct region *small, *huge;
+	int nth;
+	void (*end)(void);
+};
+
+/* Has pins, and from then on the point of failure number nth fails. */
+static int child_main(void *arg)
 {
+	const struct child *child = arg;
+
 	if (!move_fd(open(FAIL_NTH, O_RDWR | O_CLOEXEC), CHILD_FAIL_NTH) ||
-	    !move_fd(mempinfd(), CHILD_FD) || pin_both(CHILD_FD, small, huge) ||
-	    fail_later(CHILD_FAIL_NTH, nth))
-		_exit(WRONG);
+	    !move_fd(mempinfd(), CHILD_FD) ||
+	    pin_both(CHILD_FD, child->small, child->huge) ||
+	    fail_later(CHILD_FAIL_NTH, child->nth))
+		return WRONG;
+	child->end();
+	return 0;
 }
 
 /* exec may fail: then the pins are still there. */
@@ -461,23 +464,20 @@ static bool child_ended(struct __test_metadata *_metadata, pid_t child, int *sta
 static void sweep_of_child(struct __test_metadata *_metadata,
 			   struct _test_data_nth_life *self, void (*end)(void))
 {
+	struct child child = { &self->small, &self->huge, .end = end };
 	bool reached = true;
-	int nth, status;
-	pid_t child;
+	int status;
+	pid_t pid;
 
-	for (nth = 1; reached && nth < NTH_MAX; nth++) {
-		child = fork_with_files();
-		ASSERT_LE(0, child);
-		if (!child) {
-			child_set_up(&self->small, &self->huge, nth);
-			end();
-		}
-		reached = child_ended(_metadata, child, &status);
+	for (child.nth = 1; reached && child.nth < NTH_MAX; child.nth++) {
+		pid = fork_with_files(child_main, &child);
+		ASSERT_LE(0, pid);
+		reached = child_ended(_metadata, pid, &status);
 		EXPECT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) == WRONG);
 		EXPECT_EQ(self->system_pins, system_pins());
 	}
 	EXPECT_EQ(0, status);
-	TH_LOG("%d points", nth - 2);
+	TH_LOG("%d points", child.nth - 2);
 }
 
 TEST_F(nth_life, exec)

@@ -911,6 +911,14 @@ static bool step_fork(struct model *m, struct rng *rng)
 	return true;
 }
 
+static int pin_as_child(void *unused)
+{
+	int fd = mempinfd();
+
+	pin(fd, WINDOW, page);
+	return fd < 0 ? 255 : fd;
+}
+
 /* A child that shares only the files leaves an fd, and takes its memory along. */
 static bool step_foreign(struct model *m, struct rng *rng)
 {
@@ -920,13 +928,7 @@ static bool step_foreign(struct model *m, struct rng *rng)
 
 	if (!slot)
 		return true;
-	child = syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-	if (!child) {
-		int fd = mempinfd();
-
-		pin(fd, WINDOW, page);
-		_exit(fd < 0 ? 255 : fd);
-	}
+	child = fork_with_files(pin_as_child, NULL);
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) ||
 	    WEXITSTATUS(status) == 255)
 		return wrong(m, "a child that shares files: %s", strerror(errno));

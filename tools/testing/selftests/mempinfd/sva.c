@@ -3,11 +3,10 @@
  * The software SVA device does its jobs, and counts its faults by their cause:
  * other tests take its word for what a real device would have seen.
  */
-#include "mempinfd_util.h"
+#include "mempinfd_proc.h"
 #include "mempinfd_sva.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <linux/mempolicy.h>
 #include <sys/eventfd.h>
 
@@ -406,33 +405,36 @@ TEST_F(pinned, is_accessed_and_dirty)
 /* ---- its address space ends ---- */
 
 /* The job would take for ever: it ends because its memory does. */
-static void submit_endless(int fd, char *mem, size_t size)
+struct endless {
+	char *mem;
+	size_t size;
+	int out;	/* a pipe: says which fd the device has */
+};
+
+static int submit_endless(void *arg)
 {
+	const struct endless *endless = arg;
 	struct test_sva_job job = {
 		.op = TEST_SVA_TOUCH, .repeat = UINT32_MAX,
-		.dst = (uintptr_t)mem, .len = size,
+		.dst = (uintptr_t)endless->mem, .len = endless->size,
 	};
+	int fd = sva_open();
 
-	memset(mem, 1, size);
-	_exit(sva_submit(fd, &job) ? 1 : 0);
+	memset(endless->mem, 1, endless->size);
+	return write(endless->out, &fd, sizeof(fd)) != sizeof(fd) || sva_submit(fd, &job);
 }
 
 TEST_F(sva, stops_at_exit)
 {
 	struct test_sva_job job = { .op = TEST_SVA_TOUCH, .repeat = 1, .len = 1 };
+	struct endless endless = { self->mem, self->size };
 	int fds[2];
 	pid_t pid;
 
 	/* a device opened by the child, and kept open by the parent */
 	ASSERT_EQ(0, pipe(fds));
-	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
-	if (!pid) {
-		int fd = sva_open();
-
-		if (write(fds[1], &fd, sizeof(fd)) == sizeof(fd))
-			submit_endless(fd, self->mem, self->size);
-		_exit(1);
-	}
+	endless.out = fds[1];
+	pid = fork_with_files(submit_endless, &endless);
 	ASSERT_LT(0, pid);
 	close(self->fd);
 	ASSERT_EQ(sizeof(self->fd), read(fds[0], &self->fd, sizeof(self->fd)));
