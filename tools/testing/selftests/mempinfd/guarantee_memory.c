@@ -362,6 +362,10 @@ const char *need_soft_offline(void)
 	       "this kernel has no memory failure handling" : NULL;
 }
 
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE -1	/* not on this architecture, which handles no errors */
+#endif
+
 /* Answers EBUSY or EIO for what cannot move. */
 int stress_soft_offline(struct cell *c)
 {
