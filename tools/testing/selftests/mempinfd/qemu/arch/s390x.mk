@@ -14,3 +14,4 @@ MEMORY := -smp 2 -m 2G
 CPU_tcg += -cpu max
 KTAP := hvc0
 KTAP_DEVICE := $(VIRTIO_CONSOLE)
+BOOT_ARGS := cma=512M
