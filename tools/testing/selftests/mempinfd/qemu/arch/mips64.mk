@@ -11,9 +11,9 @@ CROSS_mipsn32 := mips64-linux-gnuabi64-
 CFLAGS_mipsn32 := -mabi=n32
 CROSS_mipso32 := mips64-linux-gnuabi64-
 CFLAGS_mipso32 := -mabi=32
-QEMU := qemu-system-mips64 -machine malta -device edu
+QEMU := qemu-system-mips64 -machine malta
 MEMORY := -m 1G
 CPU_tcg := -accel tcg -cpu MIPS64R2-generic
 CONSOLE := ttyS0
 KTAP := ttyS1
-BOOT_ARGS := END=reboot
+BOOT_ARGS := END=reboot cma=256M

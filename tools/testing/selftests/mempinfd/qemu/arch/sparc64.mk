@@ -13,4 +13,5 @@ MEMORY := -m 1G
 CPU_tcg := -accel tcg
 CONSOLE := ttyS0
 KTAP := hvc0
-KTAP_DEVICE := $(VIRTIO_CONSOLE)
+# Its first bus has no room for it.
+KTAP_DEVICE := -device virtio-serial,bus=pciB -device virtconsole,chardev=ktap
