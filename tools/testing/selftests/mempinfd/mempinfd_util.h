@@ -109,9 +109,11 @@ static inline long long fdinfo(pid_t pid, int fd, const char *name)
  */
 static inline long long system_pins(void)
 {
+	const char *refresh = "/proc/sys/vm/stat_refresh";
 	char nothing[16];
 
-	if (read_text("/proc/sys/vm/stat_refresh", nothing, sizeof(nothing)))
+	/* a kernel for one CPU has not got it, and nothing to fold in */
+	if (!access(refresh, F_OK) && read_text(refresh, nothing, sizeof(nothing)))
 		return -1;
 	return read_field("/proc/vmstat", "nr_foll_pin_acquired") -
 	       read_field("/proc/vmstat", "nr_foll_pin_released");
