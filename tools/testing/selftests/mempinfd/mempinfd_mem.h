@@ -12,6 +12,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <alloca.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -346,7 +347,7 @@ static inline int region_map_hugetlb(struct region *r, int flags)
 
 /*
  * Far enough below the frames in use that no call made by a test reaches it;
- * the kernel grows the stack down to it when it is written.
+ * region_write() makes the stack grow down to it.
  */
 static inline int region_take_stack(struct region *r)
 {
@@ -354,6 +355,14 @@ static inline int region_take_stack(struct region *r)
 
 	r->addr = (char *)((top - r->size) & ~(r->page - 1));
 	return 0;
+}
+
+/* Some kernels let it grow down to the stack pointer and no further. */
+static __attribute__((noinline)) void grow_stack(const char *down_to)
+{
+	volatile char *lowest = alloca((char *)__builtin_frame_address(0) - down_to);
+
+	*lowest = 0;
 }
 
 static inline int region_take_heap(struct region *r)
@@ -448,6 +457,8 @@ static inline void region_write(const struct region *r, uint64_t seed)
 	uint64_t *word = (uint64_t *)r->addr;
 	size_t i;
 
+	if (r->kind == MEM_STACK)
+		grow_stack(r->addr);
 	for (i = 0; i < r->size / sizeof(*word); i++)
 		word[i] = seed ^ i;
 }
