@@ -10,9 +10,10 @@
 
 #define MEBI		((size_t)1 << 20)
 #define SCATTER_SIZE	(256 * MEBI)
-#define POOL_DIR	"/sys/devices/system/node/node0/hugepages/"
+#define NODE_POOL	"/sys/devices/system/node/node0/hugepages/"
+#define ONLY_POOL	"/sys/kernel/mm/hugepages/"
 
-/* The huge pages of node 0. */
+/* The huge pages of node 0, which is all where the kernel knows no nodes. */
 struct pool {
 	char path[128];
 	long long kept;		/* that were there before */
@@ -25,16 +26,22 @@ FIXTURE(scatter) {
 	struct pool pool;
 };
 
+static bool has_nodes(void)
+{
+	return !access(NODE_POOL, F_OK);
+}
+
 FIXTURE_SETUP(scatter)
 {
 	self->huge = hugetlb_size();
 	if (!self->huge || self->huge > SCATTER_SIZE / 8)
 		SKIP(return, "no huge pages, or only very large ones");
 	snprintf(self->pool.path, sizeof(self->pool.path),
-		 POOL_DIR "hugepages-%zukB/nr_hugepages", self->huge >> 10);
+		 "%shugepages-%zukB/nr_hugepages",
+		 has_nodes() ? NODE_POOL : ONLY_POOL, self->huge >> 10);
 	self->pool.kept = read_number(self->pool.path);
 	if (self->pool.kept < 0)
-		SKIP(return, "no pool of huge pages on node 0");
+		SKIP(return, "no pool of huge pages");
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
 }
@@ -97,10 +104,10 @@ static size_t pin_one_of_each_block(int fd, const struct region *r, size_t block
 
 static int map_on_node_0(struct region *r)
 {
-	if (allocate_on(0) || region_map(r, MEM_ANON, SCATTER_SIZE) ||
-	    region_fill(r, 0))
+	if ((has_nodes() && allocate_on(0)) ||
+	    region_map(r, MEM_ANON, SCATTER_SIZE) || region_fill(r, 0))
 		return -1;
-	return allocate_on(-1);
+	return has_nodes() ? allocate_on(-1) : 0;
 }
 
 TEST_F_TIMEOUT(scatter, each_page_keeps_a_block_from_being_huge, 120)
