@@ -360,9 +360,10 @@ static inline int region_take_stack(struct region *r)
 /* Some kernels let it grow down to the stack pointer and no further. */
 static __attribute__((noinline)) void grow_stack(const char *down_to)
 {
-	volatile char *lowest = alloca((char *)__builtin_frame_address(0) - down_to);
+	char *lowest = alloca((char *)__builtin_frame_address(0) - down_to);
 
 	*lowest = 0;
+	asm volatile("" : : "r" (lowest) : "memory");
 }
 
 static inline int region_take_heap(struct region *r)
