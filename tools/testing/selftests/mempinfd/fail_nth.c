@@ -12,6 +12,8 @@
  */
 #include "mempinfd_proc.h"
 
+#include <sys/shm.h>
+
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUG_DIR	"/sys/kernel/debug/"
 
@@ -259,17 +261,21 @@ FIXTURE_TEARDOWN(nth_pin)
 	EXPECT_EQ(self->system_pins, system_pins());
 }
 
-/* Pages of the file in the opposite order of addresses. */
+/*
+ * Pages of the file in the opposite order of addresses, and so far apart that
+ * each can be where the caches want it: they may know a page by its address.
+ */
 static int scatter(const struct region *r)
 {
 	int file = memfd_create("scattered", MFD_CLOEXEC);
-	size_t page = page_size(), at;
+	size_t page = page_size(), i = region_base_pages(r);
+	char *addr = r->addr;
 
-	if (file < 0 || ftruncate(file, r->size))
+	if (file < 0 || ftruncate(file, i * SHMLBA))
 		return -1;
-	for (at = 0; at < r->size; at += page)
-		if (mmap(r->addr + at, page, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, file, r->size - page - at) == MAP_FAILED)
+	for (; i--; addr += page)
+		if (mmap(addr, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 file, i * SHMLBA + (uintptr_t)addr % SHMLBA) == MAP_FAILED)
 			return -1;
 	return close(file);
 }

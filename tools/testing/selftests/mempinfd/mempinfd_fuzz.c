@@ -24,6 +24,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <sys/shm.h>
 #include <sys/time.h>
 
 /* Low enough for every ABI, and below all that the C library maps. */
@@ -601,6 +602,15 @@ static int random_prot(struct rng *rng)
 	return prots[below(rng, ARRAY_SIZE(prots))];
 }
 
+/* Caches may know a page by its address: each page of a file has its colour then. */
+static size_t random_place_in_file(struct rng *rng, struct extent span)
+{
+	size_t colours = SHMLBA / page, colour = span.first % colours;
+	size_t places = (WINDOW_PAGES - span.pages - colour) / colours + 1;
+
+	return below(rng, places) * colours + colour;
+}
+
 static bool step_mmap(struct model *m, struct rng *rng)
 {
 	struct extent span = random_span(rng), at = span;
@@ -610,7 +620,7 @@ static bool step_mmap(struct model *m, struct rng *rng)
 
 	/* the same pages of the file more than once, now and then */
 	if (below(rng, 2))
-		at.first = below(rng, WINDOW_PAGES - span.pages + 1);
+		at.first = random_place_in_file(rng, span);
 	LOG(m, "mmap pages %zu + %zu, prot %d, fd %d from %zu", span.first, span.pages,
 	    prot, fd, at.first);
 	if (mmap(span_addr(span), span_size(span), prot,

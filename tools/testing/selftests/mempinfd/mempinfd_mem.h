@@ -24,6 +24,7 @@
 #include <unistd.h>
 #include <linux/kernel-page-flags.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
 #define PAGEMAP_PRESENT	0x8000000000000000ULL
@@ -275,13 +276,19 @@ static inline size_t region_base_pages(const struct region *r)
 	return r->size / sysconf(_SC_PAGESIZE);
 }
 
+static inline size_t larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
 /*
- * Address space for the region, not accessible; aligned to its page size, and
- * so that even small pages could be replaced by huge ones.
+ * Address space for the region, not accessible; aligned to its page size, so
+ * that even small pages could be replaced by huge ones, and as memory must be
+ * that processes share.
  */
 static inline char *region_reserve(const struct region *r)
 {
-	size_t huge = thp_size(), align = huge > r->page ? huge : r->page;
+	size_t align = larger(larger(thp_size(), r->page), SHMLBA);
 	char *start, *addr;
 
 	start = mmap(NULL, r->size + align, PROT_NONE,

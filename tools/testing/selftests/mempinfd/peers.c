@@ -47,7 +47,13 @@ FIXTURE_TEARDOWN(peers)
 
 /* ---- one page, many times ---- */
 
-/* The first page of a file, mapped @times side by side. */
+#define NO_NEIGHBOURS	"a page cannot be mapped at neighbouring addresses: caches have aliases"
+
+/*
+ * The first page of a file, mapped @times side by side.  NULL and EINVAL: this
+ * CPU's caches know a page by its address, and the kernel lets not have it two
+ * that they do not know for the same.
+ */
 static char *map_page_often(int file, size_t times)
 {
 	size_t i, page = page_size();
@@ -76,6 +82,8 @@ TEST_F(peers, one_page_through_many_mappings)
 	uint64_t frame;
 	size_t i;
 
+	if (!mem && errno == EINVAL)
+		SKIP(return, NO_NEIGHBOURS);
 	ASSERT_TRUE(!!mem);
 	ASSERT_EQ(0, pin(self->fd, mem, times * page_size()));
 	EXPECT_PINNED(self->fd, 1, times);
@@ -103,6 +111,8 @@ TEST_F(peers, page_pinned_too_often)
 	char *mem = map_page_often(one_page_file(), PINS_AT_A_TIME);
 	int n;
 
+	if (!mem && errno == EINVAL)
+		SKIP(return, NO_NEIGHBOURS);
 	ASSERT_TRUE(!!mem);
 	for (n = 0; n <= PINS_TOO_MANY / PINS_AT_A_TIME; n++)
 		if (pin(self->fd, mem, size))
