@@ -388,8 +388,11 @@ static uint64_t above_32_bits(void)
 {
 	static char memory;
 
-	/* cut to a word, this would be good memory of a 32-bit program */
-	return 1ULL << 32 | (uintptr_t)&memory;
+	/*
+	 * Cut to a word, this would be good memory of a 32-bit program; others
+	 * may be above 4 GiB themselves.
+	 */
+	return 1ULL << 32 ^ (uintptr_t)&memory;
 }
 
 static uint64_t not_canonical(void)
