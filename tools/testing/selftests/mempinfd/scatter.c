@@ -104,10 +104,10 @@ static size_t pin_one_of_each_block(int fd, const struct region *r, size_t block
 
 static int map_on_node_0(struct region *r)
 {
-	if ((has_nodes() && allocate_on(0)) ||
-	    region_map(r, MEM_ANON, SCATTER_SIZE) || region_fill(r, 0))
+	if (allocate_on(0) || region_map(r, MEM_ANON, SCATTER_SIZE) ||
+	    region_fill(r, 0))
 		return -1;
-	return has_nodes() ? allocate_on(-1) : 0;
+	return allocate_on(-1);
 }
 
 TEST_F_TIMEOUT(scatter, each_page_keeps_a_block_from_being_huge, 120)
