@@ -355,7 +355,8 @@ TEST_F(log, silent_on_strange_ioctls)
 
 /* ---- memory cgroup ---- */
 
-#define NR_LIVE_PINS	16384
+/* So many that the kernel does not put off adding up the pages charged for them. */
+#define NR_LIVE_PINS	(4 * (int)page_size())
 #define SLAB_LEAST	(NR_LIVE_PINS * 16LL)	/* bytes; a pin needs more */
 
 static long long cgroup_slab(void)
