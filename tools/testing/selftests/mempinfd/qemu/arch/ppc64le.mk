@@ -9,7 +9,10 @@ CROSS_ppc32le := powerpc64le-linux-gnu-
 CFLAGS_ppc32le := -m32
 NOLIBC := ppc32le
 DEBIAN := ppc64el
-QEMU := qemu-system-ppc64 -machine pseries,x-vof=on -vga none -device edu
+# Without a variable to keep there the NVRAM would be empty, which the kernel
+# takes for damage.
+QEMU := qemu-system-ppc64 -machine pseries,x-vof=on -vga none -device edu \
+	-prom-env boot-command=boot
 MEMORY = $(call TWO_NODES,0,1)
 CPU_tcg += -cpu power9
 CONSOLE := hvc0
