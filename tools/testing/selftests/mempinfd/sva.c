@@ -248,13 +248,42 @@ TEST_F(sva, watches_for_what_goes_and_comes_back)
 	EXPECT_EQ(1, sva_sum(self->stats.watched));
 }
 
+/*
+ * A copy is made of a page that is written and shared with a child: its entry
+ * is flushed by itself.  Not every architecture tells the IOMMU of that.
+ */
+static int sees_flush_of_a_page(int fd, char *page)
+{
+	struct test_sva_stats stats;
+	int ret = -1;
+	pid_t child;
+
+	*page = 1;
+	child = fork();
+	if (child < 0)
+		return -1;
+	if (!child)
+		pause();
+	if (!sva_watch_access(fd, page, page_size(), false)) {
+		*page = 2;
+		if (!ioctl(fd, TEST_SVA_STATS, &stats))
+			ret = sva_sum(stats.watched) > 0;
+	}
+	ioctl(fd, TEST_SVA_UNWATCH);
+	ioctl(fd, TEST_SVA_RESET);
+	kill(child, SIGKILL);
+	return waitpid(child, NULL, 0) == child ? ret : -1;
+}
+
 TEST_F(sva, watches_migration)
 {
 	void *page = self->mem;
-	int node, status;
+	int node, status, seen;
 
 	if (access("/sys/devices/system/node/node1", F_OK))
 		SKIP(return, "one NUMA node only");
+	seen = sees_flush_of_a_page(self->fd, self->mem);
+	ASSERT_LE(0, seen);
 	memset(self->mem, 1, self->size);
 	ASSERT_EQ(0, sva_watch(self->fd, self->mem, self->size));
 	/* where is it? to the other one */
@@ -265,7 +294,7 @@ TEST_F(sva, watches_migration)
 	ASSERT_EQ(node, status);
 
 	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
-	EXPECT_EQ(1, sva_sum(self->stats.watched));
+	EXPECT_EQ(seen, sva_sum(self->stats.watched));
 	EXPECT_EQ(0, self->stats.watched[TEST_SVA_MOVED]);
 	EXPECT_EQ(1, ioctl(self->fd, TEST_SVA_CHECK));
 	ASSERT_EQ(0, ioctl(self->fd, TEST_SVA_STATS, &self->stats));
