@@ -2,6 +2,7 @@
 KARCH := um
 IMAGE := linux
 ABIS := x86_64
+HEADERS_x86_64 := x86
 CPU_tcg :=
 KTAP := tty0
 # A program: its first console is our output, its first serial line our log.
