@@ -228,12 +228,39 @@ static void mempin_often_test(struct kunit *test)
 		mempin_test_undo(pin[i]);
 }
 
+/* No limit lets the count of a user overflow. */
+static void mempin_charge_test(struct kunit *test)
+{
+	struct mempinfd_ctx *ctx = mempin_test_ctx(test);
+
+	ctx->user = kunit_kzalloc(test, sizeof(*ctx->user), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ctx->user);
+	atomic_long_set(&ctx->user->locked_vm, LONG_MAX);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, mempinfd_charge(ctx, 1));
+	KUNIT_EXPECT_EQ(test, LONG_MAX,
+			atomic_long_read(&ctx->user->locked_vm));
+	KUNIT_EXPECT_EQ(test, 0, atomic_long_read(&ctx->nr_charged));
+}
+
+/* Other callers of pin_user_runs() may not have looked where a range ends. */
+static void mempin_wrap_test(struct kunit *test)
+{
+	struct page_run run;
+	unsigned int nr = 1;
+
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			pin_user_runs(PAGE_SIZE, ULONG_MAX >> PAGE_SHIFT, &run,
+				      &nr));
+}
+
 static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE_PARAM(mempin_range_test, mempin_range_gen_params),
 	KUNIT_CASE(mempin_chunk_test),
 	KUNIT_CASE(mempin_ring_test),
 	KUNIT_CASE(mempin_bucket_test),
 	KUNIT_CASE(mempin_often_test),
+	KUNIT_CASE(mempin_charge_test),
+	KUNIT_CASE(mempin_wrap_test),
 	{}
 };
 

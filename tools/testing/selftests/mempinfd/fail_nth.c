@@ -82,6 +82,12 @@ static bool fail_no_more(int fail_nth)
 	return reached;
 }
 
+/* What PIN is to answer when the @nth point of it fails and it cannot do without. */
+static int wanted_errno(int nth)
+{
+	return nth == 1 && has_usercopy_failures() ? EFAULT : ENOMEM;
+}
+
 /* ---- what all sweeps have ---- */
 
 FIXTURE(nth)
@@ -124,7 +130,8 @@ static int next_fd(void)
 	return fd;
 }
 
-TEST_F(nth, call)
+static void sweep_calls(struct __test_metadata *_metadata,
+			const struct _test_data_nth *self)
 {
 	int nth, fd, free_fd = next_fd(), failed = 0;
 	bool reached = true;
@@ -143,6 +150,19 @@ TEST_F(nth, call)
 		EXPECT_EQ(free_fd, next_fd());
 	}
 	EXPECT_LT(0, failed);
+}
+
+TEST_F(nth, call)
+{
+	sweep_calls(_metadata, self);
+}
+
+/* The first fd of an address space has to find out when that ends. */
+TEST_F(nth, first_call)
+{
+	EXPECT_EQ(0, close(self->fd));
+	sweep_calls(_metadata, self);
+	self->fd = mempinfd();
 }
 
 /* INFO allocates nothing, and copies in and out. */
@@ -206,6 +226,29 @@ TEST_F(nth, close)
 }
 
 /* ---- PIN ---- */
+
+/* The first pin of an fd needs room that the others find there. */
+TEST_F(nth, first_pin)
+{
+	int nth, fd, ret, failed = 0;
+	bool reached = true;
+
+	for (nth = 1; reached && nth < NTH_MAX; nth++) {
+		fd = mempinfd();
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, fail_later(self->fail_nth, nth));
+		ret = pin(fd, self->mem, self->size) ? errno : 0;
+		reached = fail_no_more(self->fail_nth);
+		if (ret) {
+			EXPECT_EQ(wanted_errno(nth), ret);
+			EXPECT_PINNED(fd, 0, 0);
+			EXPECT_EQ(self->system_pins, system_pins());
+			failed++;
+		}
+		EXPECT_EQ(0, close(fd));
+	}
+	EXPECT_LT(0, failed);
+}
 
 FIXTURE(nth_pin)
 {
@@ -288,12 +331,6 @@ static int map_for(struct region *r, const struct _fixture_variant_nth_pin *vari
 		return -1;
 	memset(r->addr, 1, variant->touched * page_size());
 	return 0;
-}
-
-/* What PIN is to answer when the @nth point of it fails and it cannot do without. */
-static int wanted_errno(int nth)
-{
-	return nth == 1 && has_usercopy_failures() ? EFAULT : ENOMEM;
 }
 
 TEST_F(nth_pin, sweep)

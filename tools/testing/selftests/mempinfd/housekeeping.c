@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Housekeeping for which the table of guarantee.c has no room: tables that
+ * processes share, splits of huge pages, DAMON, and a device that takes pages to
+ * its own memory.
+ *
+ * What is held off from pinned memory works on other memory in the same test:
+ * else there would be nothing to hold off.
+ */
+#include "mempinfd_util.h"
+#include "mempinfd_place.h"
+#include "mempinfd_proc.h"
+#include "mempinfd_sva.h"
+
+#include <lib/test_hmm_uapi.h>
+
+#define SEED		0x686f757365ULL
+#define DAMON_DIR	"/sys/kernel/mm/damon/admin/kdamonds"
+#define HMM_DEVICE	"/dev/hmm_dmirror0"
+
+/* What a device that walks the page table has lost of what it watches. */
+static uint64_t lost(int device)
+{
+	struct test_sva_stats stats;
+
+	if (ioctl(device, TEST_SVA_STATS, &stats))
+		return TEST_SVA_UNKNOWN;
+	return sva_sum(stats.watched) + ioctl(device, TEST_SVA_CHECK) +
+	       (stats.writes == TEST_SVA_UNKNOWN ? 0 : stats.writes);
+}
+
+static bool sees_writes(int device)
+{
+	struct test_sva_stats stats;
+
+	return !ioctl(device, TEST_SVA_STATS, &stats) && stats.writes != TEST_SVA_UNKNOWN;
+}
+
+/* ---- a table that two processes share ---- */
+
+/*
+ * Where all that a table can map is of one hugetlb file, the processes that map
+ * it share the table.  To move a page the kernel takes the whole table from one
+ * process after the other.
+ */
+FIXTURE(shared_table) {
+	int fd, device, sock[2];
+	struct setting pool;
+	struct region all;
+	char *moved, *pinned;
+	pid_t other;
+};
+
+/* The rest of what a table maps has no pages, and none are reserved. */
+static int map_a_table(struct region *r, size_t page)
+{
+	r->kind = MEM_HUGETLB_SHARED;
+	r->page = page * (page_size() / sizeof(uint64_t));
+	r->size = r->page;
+	return region_map_at(r, MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1);
+}
+
+static void __attribute__((noreturn)) share_table(const char *page, int sock)
+{
+	touch(page);
+	tell(sock);
+	await(sock);
+	_exit(0);
+}
+
+FIXTURE_SETUP(shared_table)
+{
+	size_t page = hugetlb_size();
+
+	self->device = sva_open();
+	if (self->device < 0)
+		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
+	if (!page || !has_two_nodes())
+		SKIP(return, "needs huge pages and two NUMA nodes");
+	ASSERT_EQ(0, setting_change(&self->pool, "/proc/sys/vm/nr_overcommit_hugepages", "8"));
+	if (map_a_table(&self->all, page)) {
+		setting_restore(&self->pool);
+		SKIP(return, "no address space for a table of huge pages");
+	}
+	self->moved = self->all.addr;
+	self->pinned = self->all.addr + page;
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate_on(0));
+	*self->moved = 1;
+	*self->pinned = 2;
+	ASSERT_EQ(0, allocate_on(-1));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, self->sock));
+	self->other = fork();
+	ASSERT_LE(0, self->other);
+	if (!self->other)
+		share_table(self->moved, self->sock[1]);
+	ASSERT_EQ(0, await(self->sock[0]));
+}
+
+FIXTURE_TEARDOWN(shared_table)
+{
+	EXPECT_EQ(0, tell(self->sock[0]));
+	EXPECT_EQ(0, wait_child(self->other));
+	EXPECT_EQ(0, close(self->fd));
+	munmap(self->all.addr, self->all.size);
+	setting_restore(&self->pool);
+	close(self->device);
+}
+
+static int move_to(void *page, int node)
+{
+	int status = -EIO;
+
+	syscall(__NR_move_pages, 0, 1UL, &page, &node, &status, MPOL_MF_MOVE_ALL);
+	return status;
+}
+
+/* Its neighbour goes, and the pinned page keeps its entry. */
+TEST_F(shared_table, stays_with_a_pinned_page)
+{
+	size_t page = hugetlb_size();
+
+	ASSERT_EQ(0, pin(self->fd, self->pinned, page));
+	ASSERT_EQ(0, sva_watch(self->device, self->pinned, page));
+	EXPECT_EQ(1, move_to(self->moved, 1));
+	EXPECT_EQ(0, lost(self->device));
+	EXPECT_NE(1, move_to(self->pinned, 1));
+	EXPECT_EQ(0, lost(self->device));
+
+	ASSERT_EQ(0, unpin(self->fd, self->pinned, page));
+	EXPECT_EQ(1, move_to(self->pinned, 1));
+	EXPECT_LT(0, lost(self->device));
+	EXPECT_EQ(1, *self->moved);
+	EXPECT_EQ(2, *self->pinned);
+}
+
+/* ---- huge pages that are split ---- */
+
+FIXTURE(huge) {
+	int fd, device;
+	struct region r;
+};
+
+FIXTURE_VARIANT(huge) {
+	enum memory_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(huge, thp) { MEM_THP };
+FIXTURE_VARIANT_ADD(huge, memfd_thp) { MEM_MEMFD_THP };
+
+FIXTURE_SETUP(huge)
+{
+	self->device = sva_open();
+	if (self->device < 0)
+		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
+	if (!thp_size())
+		SKIP(return, "no transparent huge pages");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, 1));
+	ASSERT_EQ(0, region_fill(&self->r, SEED));
+	ASSERT_TRUE(region_has_its_pages(&self->r));
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+	EXPECT_EQ(0, close(self->fd));
+	region_unmap(&self->r);
+	close(self->device);
+}
+
+/* As a shortage of memory would, if a part of it were not used any more. */
+static int split_pages(const struct region *r)
+{
+	char what[96];
+
+	sprintf(what, "%d,0x%zx,0x%zx", getpid(), (size_t)r->addr,
+		(size_t)r->addr + r->size);
+	return write_text("/sys/kernel/debug/split_huge_pages", what);
+}
+
+TEST_F(huge, is_split_only_without_pins)
+{
+	struct region *r = &self->r;
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	ASSERT_EQ(0, sva_watch(self->device, r->addr, r->size));
+	if (split_pages(r))
+		SKIP(return, "no split_huge_pages in debugfs");
+	EXPECT_EQ(0, lost(self->device));
+	EXPECT_TRUE(region_has_its_pages(r));
+
+	ASSERT_EQ(0, unpin(self->fd, r->addr, r->size));
+	EXPECT_EQ(0, split_pages(r));
+	EXPECT_LT(0, lost(self->device));
+	EXPECT_FALSE(region_has_its_pages(r));
+	EXPECT_TRUE(region_holds(r, SEED));
+}
+
+/* Who may punch holes into a file takes its pages away, pinned or not. */
+TEST_F(huge, loses_what_is_punched_out)
+{
+	struct region *r = &self->r, rest;
+	size_t page = page_size();
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	ASSERT_EQ(0, sva_watch(self->device, r->addr, r->size));
+	if (madvise(r->addr + r->size - page, page, MADV_REMOVE))
+		SKIP(return, "not of a file");
+	EXPECT_LT(0, lost(self->device));
+	EXPECT_EQ(0, r->addr[r->size - 1]);
+	rest = *r;
+	rest.size -= page;
+	EXPECT_TRUE(region_holds(&rest, SEED));
+	EXPECT_PINNED(self->fd, 1, region_base_pages(r));
+	EXPECT_EQ(0, unpin(self->fd, r->addr, r->size));
+}
+
+/* ---- DAMON ---- */
+
+/* It makes a page old to see whether it is used, one of each region at a time. */
+#define DAMON_ROUNDS	20
+
+FIXTURE(damon) {
+	int fd;
+	struct region pinned, other;
+	int device_of_pinned, device_of_other;
+};
+
+static bool damon_write(const char *name, uint64_t value)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), DAMON_DIR "/%s", name);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return !write_text(path, text);
+}
+
+static bool damon_watch(int number, const struct region *r)
+{
+	char start[64], end[64];
+
+	sprintf(start, "0/contexts/0/targets/0/regions/%d/start", number);
+	sprintf(end, "0/contexts/0/targets/0/regions/%d/end", number);
+	return damon_write(start, (uintptr_t)r->addr) &&
+	       damon_write(end, (uintptr_t)r->addr + r->size);
+}
+
+/* It wants them in the order of their addresses. */
+static bool damon_start(const struct region *a, const struct region *b)
+{
+	if (a->addr > b->addr)
+		return damon_start(b, a);
+	return damon_write("nr_kdamonds", 1) &&
+	       damon_write("0/contexts/nr_contexts", 1) &&
+	       !write_text(DAMON_DIR "/0/contexts/0/operations", "fvaddr") &&
+	       damon_write("0/contexts/0/targets/nr_targets", 1) &&
+	       damon_write("0/contexts/0/targets/0/pid_target", getpid()) &&
+	       damon_write("0/contexts/0/targets/0/regions/nr_regions", 2) &&
+	       damon_watch(0, a) && damon_watch(1, b) &&
+	       !write_text(DAMON_DIR "/0/state", "on");
+}
+
+FIXTURE_SETUP(damon)
+{
+	if (access(DAMON_DIR, F_OK))
+		SKIP(return, "no " DAMON_DIR ": CONFIG_DAMON_SYSFS");
+	if (!hugetlb_size())
+		SKIP(return, "no huge pages");
+	self->device_of_pinned = sva_open();
+	self->device_of_other = sva_open();
+	if (!sees_writes(self->device_of_other))
+		SKIP(return, "no " SVA_DEVICE ", or page tables are not checked");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->pinned, MEM_HUGETLB_PRIVATE, 1));
+	ASSERT_EQ(0, region_map(&self->other, MEM_HUGETLB_PRIVATE, 1));
+	ASSERT_EQ(0, region_fill(&self->pinned, SEED));
+	ASSERT_EQ(0, region_fill(&self->other, SEED));
+}
+
+FIXTURE_TEARDOWN(damon)
+{
+	write_text(DAMON_DIR "/0/state", "off");
+	damon_write("nr_kdamonds", 0);
+	EXPECT_EQ(0, close(self->fd));
+	region_unmap(&self->other);
+	region_unmap(&self->pinned);
+	close(self->device_of_other);
+	close(self->device_of_pinned);
+}
+
+TEST_F(damon, leaves_pinned_huge_pages_young)
+{
+	ASSERT_EQ(0, pin(self->fd, self->pinned.addr, self->pinned.size));
+	ASSERT_EQ(0, sva_watch(self->device_of_pinned, self->pinned.addr, self->pinned.size));
+	ASSERT_EQ(0, sva_watch(self->device_of_other, self->other.addr, self->other.size));
+	ASSERT_TRUE(damon_start(&self->pinned, &self->other));
+
+	/* young again, or there would be nothing to make old */
+	while (lost(self->device_of_other) < DAMON_ROUNDS) {
+		touch(self->other.addr);
+		touch(self->pinned.addr);
+		usleep(1000);
+	}
+	EXPECT_EQ(0, lost(self->device_of_pinned));
+	EXPECT_TRUE(region_holds(&self->pinned, SEED));
+}
+
+/* What it has made old is young once it is pinned. */
+TEST_F(damon, pinning_makes_young)
+{
+	struct test_sva_job job = {
+		.op = TEST_SVA_TOUCH, .repeat = 1, .dst = (uintptr_t)self->other.addr,
+		.len = self->other.size,
+	};
+	struct test_sva_done done;
+
+	ASSERT_EQ(0, sva_watch(self->device_of_other, self->other.addr, self->other.size));
+	ASSERT_TRUE(damon_start(&self->pinned, &self->other));
+	while (!lost(self->device_of_other))
+		usleep(1000);
+	ASSERT_EQ(0, pin(self->fd, self->other.addr, self->other.size));
+	ASSERT_EQ(0, ioctl(self->device_of_other, TEST_SVA_SET_MODE, TEST_SVA_NO_HW_AD));
+	ASSERT_EQ(0, sva_run(self->device_of_other, &job, &done));
+	EXPECT_EQ(0, done.status);
+	EXPECT_EQ(0, done.faults);
+}
+
+/* ---- a device with memory of its own ---- */
+
+FIXTURE(device_memory) {
+	int fd, device, hmm;
+	struct region r;
+	char *copy;
+};
+
+FIXTURE_SETUP(device_memory)
+{
+	struct hmm_dmirror_cmd nothing = {};
+
+	self->hmm = open(HMM_DEVICE, O_RDWR | O_CLOEXEC);
+	if (self->hmm < 0)
+		SKIP(return, "no " HMM_DEVICE ": CONFIG_TEST_HMM");
+	if (!ioctl(self->hmm, HMM_DMIRROR_READ, &nothing) || errno == ENOTTY)
+		SKIP(return, HMM_DEVICE " knows no calls of 32-bit programs");
+	self->device = sva_open();
+	if (self->device < 0)
+		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->r, MEM_ANON, 16 * page_size()));
+	ASSERT_EQ(0, region_fill(&self->r, SEED));
+	self->copy = malloc(self->r.size);
+	ASSERT_TRUE(!!self->copy);
+}
+
+FIXTURE_TEARDOWN(device_memory)
+{
+	EXPECT_TRUE(region_holds(&self->r, SEED));
+	EXPECT_EQ(0, close(self->fd));
+	free(self->copy);
+	region_unmap(&self->r);
+	close(self->device);
+	close(self->hmm);
+}
+
+/* How many pages the process has there itself, after the device asked for all. */
+static size_t left_by_device(int hmm, const struct region *r, char *copy)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)r->addr, .ptr = (uintptr_t)copy,
+		.npages = region_base_pages(r),
+	};
+	size_t i, left = 0;
+
+	/* which fails unless it got all of them */
+	ioctl(hmm, HMM_DMIRROR_MIGRATE_TO_DEV, &cmd);
+	for (i = 0; i < region_base_pages(r); i++)
+		left += !!page_frame(r->addr + i * page_size());
+	return left;
+}
+
+TEST_F(device_memory, takes_no_pinned_page)
+{
+	struct region *r = &self->r;
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	ASSERT_EQ(0, sva_watch(self->device, r->addr, r->size));
+	EXPECT_EQ(region_base_pages(r), left_by_device(self->hmm, r, self->copy));
+	EXPECT_EQ(0, lost(self->device));
+
+	ASSERT_EQ(0, unpin(self->fd, r->addr, r->size));
+	EXPECT_EQ(0, left_by_device(self->hmm, r, self->copy));
+	EXPECT_LT(0, lost(self->device));
+}
+
+/* It gets a small page, of a huge one as well; who then writes takes it back. */
+TEST_F(device_memory, access_of_its_own)
+{
+	struct hmm_dmirror_cmd cmd = { .npages = 1 };
+	struct region huge;
+
+	if (!thp_size())
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, region_map(&huge, MEM_THP, 1));
+	ASSERT_EQ(0, region_fill(&huge, SEED));
+	cmd.addr = (uintptr_t)huge.addr;
+	cmd.ptr = (uintptr_t)self->copy;
+	EXPECT_EQ(0, ioctl(self->hmm, HMM_DMIRROR_EXCLUSIVE, &cmd));
+	EXPECT_EQ(0, page_frame(huge.addr));
+	EXPECT_EQ(0, pin(self->fd, huge.addr, huge.size));
+	EXPECT_NE(0, page_frame(huge.addr));
+	EXPECT_TRUE(region_holds(&huge, SEED));
+	EXPECT_EQ(0, unpin(self->fd, huge.addr, huge.size));
+	region_unmap(&huge);
+}
+
+TEST_HARNESS_MAIN
