@@ -18,12 +18,13 @@
  * for memory that only looks protected.  The other protections are what one
  * might take instead; what they do is shown.
  *
- * Usage: guarantee [-abc] [-s STRESSOR] [-k KIND] [-p PROTECTION]
+ * Usage: guarantee [-abcr] [-s STRESSOR] [-k KIND] [-p PROTECTION]
  *
  *   -a  all cells, not only the quick ones
  *   -b  the kernel is without the mm patches: what they are there to keep away
  *       from pinned memory has to be seen
  *   -c  the table also as comma-separated values
+ *   -r  all rows, but the quick ones of the columns only
  *   -s, -k, -p  only these
  *
  * GUARANTEE in the environment has the letters of more options.
@@ -51,6 +52,7 @@ static struct options {
 	bool all;
 	bool base;
 	bool csv;
+	bool rows;
 	const char *stressor;
 	const char *kind;
 	const char *protection;
@@ -526,7 +528,8 @@ static bool set_switch(int c)
 {
 	bool *const to = c == 'a' ? &options.all :
 			 c == 'b' ? &options.base :
-			 c == 'c' ? &options.csv : NULL;
+			 c == 'c' ? &options.csv :
+			 c == 'r' ? &options.rows : NULL;
 
 	if (to)
 		*to = true;
@@ -540,8 +543,8 @@ static void parse(int argc, char **argv)
 
 	while (more && *more)
 		if (!set_switch(*more++))
-			ksft_exit_fail_msg("GUARANTEE is of the letters a, b and c\n");
-	while ((c = getopt(argc, argv, "abcs:k:p:")) > 0) {
+			ksft_exit_fail_msg("GUARANTEE is of the letters a, b, c and r\n");
+	while ((c = getopt(argc, argv, "abcrs:k:p:")) > 0) {
 		if (c == 's')
 			options.stressor = optarg;
 		else if (c == 'k')
@@ -549,7 +552,7 @@ static void parse(int argc, char **argv)
 		else if (c == 'p')
 			options.protection = optarg;
 		else if (!set_switch(c))
-			ksft_exit_fail_msg("there are options -a -b -c -s -k -p only\n");
+			ksft_exit_fail_msg("there are options -a -b -c -r -s -k -p only\n");
 	}
 }
 
@@ -569,7 +572,7 @@ static bool selected(const struct cell *c)
 		return false;
 	if (o->all || o->stressor)
 		return true;
-	return c->stressor->quick && (c->protection->quick || o->protection);
+	return (c->stressor->quick || o->rows) && (c->protection->quick || o->protection);
 }
 
 static size_t nr_cells(void)
