@@ -403,13 +403,19 @@ static int map_past_end_of_file(char *at, size_t size)
 	return map_fixed(at, size, memfd_create("mempinfd", MFD_CLOEXEC));
 }
 
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret -1	/* not on this architecture */
+/* Not every architecture has the call, and a number that is none may kill. */
+static int secret_file(void)
+{
+#ifdef __NR_memfd_secret
+	return syscall(__NR_memfd_secret, O_CLOEXEC);
+#else
+	return -1;
 #endif
+}
 
 static int map_secret(char *at, size_t size)
 {
-	int fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	int fd = secret_file();
 
 	if (fd < 0) {
 		errno = ENODEV;
