@@ -159,8 +159,11 @@ TEST_F(scatter, a_page_of_a_huge_page_keeps_all_of_it)
 	ASSERT_EQ(0, region_map(&self->r, MEM_THP, self->huge));
 	ASSERT_EQ(0, region_fill(&self->r, 0));
 	ASSERT_TRUE(region_has_its_pages(&self->r));
-	frame = page_frame(self->r.addr);
 	ASSERT_EQ(0, pin(self->fd, self->r.addr, page_size()));
+	/* only now: PIN moves what is in an area of CMA */
+	frame = page_frame(self->r.addr);
+	if (!region_has_its_pages(&self->r))
+		SKIP(return, "this kernel splits a huge page that has to leave CMA");
 	ASSERT_EQ(0, madvise(self->r.addr, self->r.size, MADV_DONTNEED));
 
 	ASSERT_EQ(0, pin_info(self->fd, &info));
