@@ -202,8 +202,11 @@ static void addresses_above(void)
 {
 	const uint64_t good = (uintptr_t)mem;
 
-	/* further up an address may have a tag, which does not count */
-	CHECK_ERRNO(EFAULT, pin_at(fd, good | 1ULL << 55, 1));
+	/*
+	 * Further up an address may have a tag, which does not count; and where
+	 * memory is at the upper end this one is too low instead.
+	 */
+	CHECK_ERRNO(EFAULT, pin_at(fd, good ^ 1ULL << 55, 1));
 	if (sizeof(long) == 4)
 		CHECK_ERRNO(EFAULT, pin_at(fd, good | 1ULL << 32, 1));
 	CHECK_ERRNO(EFAULT, pin_at(fd, UINT64_MAX, 1));
