@@ -125,12 +125,16 @@ static inline int tell(int sock)
 	return send(sock, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-/* Wait to be told; fails when the other end has gone. */
+/* Wait to be told; fails when the other end has gone, not for a tracer. */
 static inline int await(int sock)
 {
+	ssize_t got;
 	char byte;
 
-	return recv(sock, &byte, 1, MSG_WAITALL) == 1 ? 0 : -1;
+	do
+		got = recv(sock, &byte, 1, MSG_WAITALL);
+	while (got < 0 && errno == EINTR);
+	return got == 1 ? 0 : -1;
 }
 
 struct fd_message {
