@@ -81,13 +81,17 @@ static long long huge_pages_to_be_had(const struct pool *pool)
 	return most;
 }
 
-/* The first page that the region has in each block of physical memory. */
+/*
+ * The first page that the region has in each block of physical memory, but for
+ * those that PIN takes away from there: they were in an area of CMA.
+ */
 static size_t pin_one_of_each_block(int fd, const struct region *r, size_t block_size)
 {
 	size_t in_block = block_size / page_size(), blocks = 1 << 20;
 	size_t i, n = region_base_pages(r), pins = 0;
 	uint64_t *frames = region_frames(r);
 	bool *seen = calloc(blocks, sizeof(*seen));
+	char *addr;
 
 	for (i = 0; frames && seen && i < n; i++) {
 		uint64_t block = frames[i] / in_block;
@@ -95,7 +99,13 @@ static size_t pin_one_of_each_block(int fd, const struct region *r, size_t block
 		if (block >= blocks || seen[block])
 			continue;
 		seen[block] = true;
-		pins += !pin(fd, r->addr + i * page_size(), page_size());
+		addr = r->addr + i * page_size();
+		if (pin(fd, addr, page_size()))
+			continue;
+		if (page_frame(addr) == frames[i])
+			pins++;
+		else
+			unpin(fd, addr, page_size());
 	}
 	free(frames);
 	free(seen);
