@@ -16,4 +16,4 @@ MEMORY := -m 1G
 CPU_tcg := -accel tcg -cpu MIPS64R2-generic
 CONSOLE := ttyS0
 KTAP := ttyS1
-BOOT_ARGS := END=reboot cma=256M
+BOOT_ARGS := END=reboot cma=64M
