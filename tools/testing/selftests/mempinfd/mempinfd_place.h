@@ -11,10 +11,14 @@
 
 /* ---- nodes ---- */
 
+static inline bool has_nodes(void)
+{
+	return !access("/sys/devices/system/node/node0", F_OK);
+}
+
 static inline bool has_two_nodes(void)
 {
-	return !access("/sys/devices/system/node/node0", F_OK) &&
-	       !access("/sys/devices/system/node/node1", F_OK);
+	return has_nodes() && !access("/sys/devices/system/node/node1", F_OK);
 }
 
 /* Allocate on @node, or, if it is negative, where one is.  A kernel without NUMA has one. */
@@ -22,7 +26,7 @@ static inline int allocate_on(int node)
 {
 	unsigned long nodes = 1UL << node;
 
-	if (access("/sys/devices/system/node/node0", F_OK))
+	if (!has_nodes())
 		return 0;
 	if (node < 0)
 		return syscall(__NR_set_mempolicy, MPOL_DEFAULT, NULL, 0);

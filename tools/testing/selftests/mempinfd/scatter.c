@@ -26,11 +26,6 @@ FIXTURE(scatter) {
 	struct pool pool;
 };
 
-static bool has_nodes(void)
-{
-	return !access(NODE_POOL, F_OK);
-}
-
 FIXTURE_SETUP(scatter)
 {
 	self->huge = hugetlb_size();
