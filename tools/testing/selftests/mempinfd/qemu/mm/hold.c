@@ -16,6 +16,9 @@
 
 #define SIZE	(4 << 20)
 
+/* Who is charged: what root may lock is for the tests. */
+#define HOLD_USER	23456
+
 static struct held {
 	enum memory_kind kind;
 	struct region region;
@@ -24,6 +27,16 @@ static struct held {
 	{ MEM_ANON }, { MEM_THP }, { MEM_MTHP_64K }, { MEM_HUGETLB_PRIVATE },
 	{ MEM_HUGETLB_SHARED }, { MEM_FILE_PRIVATE }, { MEM_MEMFD }, { MEM_MEMFD_THP },
 };
+
+static int mempinfd_of(uid_t user)
+{
+	int fd;
+
+	if (setresuid(user, -1, -1))
+		return -1;
+	fd = mempinfd();
+	return setresuid(0, -1, -1) ? -1 : fd;
+}
 
 static void hold(int fd, struct held *h)
 {
@@ -74,12 +87,13 @@ static void wait_for_signal(const char *ready)
 
 int main(int argc, char **argv)
 {
-	int fd = mempinfd(), wrong = 0;
 	struct mem_pin_info info;
+	int fd, wrong = 0;
 	size_t i;
 
 	if (argc != 2)
 		errx(2, "usage: hold READY");
+	fd = mempinfd_of(HOLD_USER);
 	if (fd < 0)
 		err(1, "mempinfd");
 	for (i = 0; i < ARRAY_SIZE(held); i++)
