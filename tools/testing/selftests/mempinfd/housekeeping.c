@@ -18,14 +18,17 @@
 #define DAMON_DIR	"/sys/kernel/mm/damon/admin/kdamonds"
 #define HMM_DEVICE	"/dev/hmm_dmirror0"
 
-/* What a device that walks the page table has lost of what it watches. */
-static uint64_t lost(int device)
+/* What a device that walks the page table has lost of what it watches, or -1. */
+static int64_t lost(int device)
 {
 	struct test_sva_stats stats;
+	int now = -1;
 
-	if (ioctl(device, TEST_SVA_STATS, &stats))
-		return TEST_SVA_UNKNOWN;
-	return sva_sum(stats.watched) + ioctl(device, TEST_SVA_CHECK) +
+	if (!ioctl(device, TEST_SVA_STATS, &stats))
+		now = ioctl(device, TEST_SVA_CHECK);
+	if (now < 0)
+		return -1;
+	return sva_sum(stats.watched) + now +
 	       (stats.writes == TEST_SVA_UNKNOWN ? 0 : stats.writes);
 }
 
