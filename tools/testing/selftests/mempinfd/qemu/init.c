@@ -159,13 +159,15 @@ static void read_programs(void)
 	char list[4096];
 	ssize_t len;
 
+	if (fd < 0)
+		return;
 	len = read(fd, list, sizeof(list) - 1);
+	close(fd);
 	if (len <= 0)
 		return;
 	list[len] = '\0';
 	list[strcspn(list, "\n")] = '\0';
 	setenv("TESTS", list, 0);
-	close(fd);
 }
 
 static void set_up(void)
