@@ -21,6 +21,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -322,6 +323,54 @@ static bool kill_rest(void)
 	}
 }
 
+/* As diagnostics, line by line. */
+static void show_file(const char *dir, const char *name)
+{
+	char path[PATH_MAX], line[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	file = fopen(path, "r");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file))
+		printf("#   %s: %.*s\n", name, (int)strcspn(line, "\n"), line);
+	fclose(file);
+}
+
+/* The kernel's own threads have none.  To ask for arguments could take forever. */
+static bool has_executable(const char *dir)
+{
+	char path[PATH_MAX], exe;
+
+	snprintf(path, sizeof(path), "%s/exe", dir);
+	return readlink(path, &exe, 1) > 0;
+}
+
+/*
+ * Where each thread is that did not end in time: in which system call, where in
+ * the kernel, and, in "stat", for how long it has used a CPU.
+ */
+static void show_tasks(void)
+{
+	glob_t tasks;
+	size_t i;
+
+	if (glob("/proc/[0-9]*/task/[0-9]*", 0, NULL, &tasks))
+		return;
+	for (i = 0; i < tasks.gl_pathc; i++) {
+		const char *dir = tasks.gl_pathv[i];
+
+		if (!strncmp(dir, "/proc/1/", 8) || !has_executable(dir))
+			continue;
+		printf("# %s\n", dir);
+		show_file(dir, "stat");
+		show_file(dir, "syscall");
+		show_file(dir, "stack");
+	}
+	globfree(&tasks);
+}
+
 static void show_blocked_tasks(void)
 {
 	int fd = open("/proc/sysrq-trigger", O_WRONLY);
@@ -353,6 +402,8 @@ static void run_program(const char *abi, const char *name)
 	pid = start(path, &out);
 	in_time = pid > 0 && wait_program(pid, &out, &status);
 	end_line(&out);
+	if (pid > 0 && !in_time)
+		show_tasks();
 	if (pid < 0)
 		snprintf(why, sizeof(why), " # cannot start: %s", strerror(errno));
 	else if (!in_time)
