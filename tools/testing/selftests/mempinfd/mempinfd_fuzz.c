@@ -16,6 +16,7 @@
  * tenth of them alone; FUZZ_SEED to start from; FUZZ_STEPS=n,n,.. or
  * FUZZ_CROWD=n,n,n,n to replay what has been printed.
  */
+#include "mempinfd_place.h"
 #include "mempinfd_proc.h"
 
 #include <pthread.h>
@@ -763,19 +764,6 @@ static bool step_touch(struct model *m, struct rng *rng)
 
 /* ---- steps: housekeeping ---- */
 
-static void move_pages_to(struct extent span, int node)
-{
-	void *pages[HUGE_PAGES];
-	int nodes[HUGE_PAGES], status[HUGE_PAGES];
-	size_t i, n = span.pages < HUGE_PAGES ? span.pages : HUGE_PAGES;
-
-	for (i = 0; i < n; i++) {
-		pages[i] = span_addr(span) + i * page;
-		nodes[i] = node;
-	}
-	syscall(__NR_move_pages, 0, (unsigned long)n, pages, nodes, status, 2);
-}
-
 static bool step_housekeeping(struct model *m, struct rng *rng)
 {
 	struct extent span = random_span(rng);
@@ -789,7 +777,7 @@ static bool step_housekeeping(struct model *m, struct rng *rng)
 	else if (what < 6)
 		write_text("/proc/self/clear_refs", "1");
 	else
-		move_pages_to(span, what % 2);
+		move_pages_to(span_addr(span), span.pages, what % 2);
 	return true;
 }
 
@@ -1426,7 +1414,7 @@ static void member_advise(struct member *member)
 	int i = below(rng, ARRAY_SIZE(advices) + 2);
 
 	if (i >= (int)ARRAY_SIZE(advices))
-		move_pages_to(span, i % 2);
+		move_pages_to(span_addr(span), span.pages, i % 2);
 	else
 		madvise(span_addr(span), span_size(span), advices[i].advice);
 }

@@ -33,6 +33,24 @@ static inline int allocate_on(int node)
 	return syscall(__NR_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes));
 }
 
+#define MOVED_PAGES	512
+
+/* Ask for each of the first @n pages at @addr, MOVED_PAGES at most, to be on @node. */
+static inline void move_pages_to(char *addr, size_t n, int node)
+{
+	int nodes[MOVED_PAGES], status[MOVED_PAGES];
+	void *pages[MOVED_PAGES];
+	size_t i;
+
+	if (n > MOVED_PAGES)
+		n = MOVED_PAGES;
+	for (i = 0; i < n; i++) {
+		pages[i] = addr + i * sysconf(_SC_PAGESIZE);
+		nodes[i] = node;
+	}
+	syscall(__NR_move_pages, 0, (unsigned long)n, pages, nodes, status, MPOL_MF_MOVE);
+}
+
 /* ---- CMA ---- */
 
 #define CMA_DIR		"/sys/kernel/debug/cma/"

@@ -249,6 +249,7 @@ FIXTURE_VARIANT(race)
 	void (*change)(struct _test_data_race *self, int time);
 	bool swap;		/* there is some */
 	bool movable;		/* memory that can go offline is used first */
+	bool nodes;		/* there are two */
 };
 
 static void race_mremap(struct _test_data_race *self, int time)
@@ -291,6 +292,16 @@ static void race_offline(struct _test_data_race *self, int time)
 	block_set(&self->block, "online_movable");
 }
 
+/*
+ * move_pages() asks for mmap_lock for one page after the other, and keeps those it
+ * has found from being moved by PIN until then: PIN must not wait with the lock.
+ */
+static void race_move_pages(struct _test_data_race *self, int time)
+{
+	race_dontneed(self, time);
+	move_pages_to(self->buf, self->size / 4 / page_size(), !self->block.node);
+}
+
 FIXTURE_VARIANT_ADD(race, mremap) { false, race_mremap };
 FIXTURE_VARIANT_ADD(race, mremap_shared) { true, race_mremap };
 FIXTURE_VARIANT_ADD(race, dontneed) { false, race_dontneed };
@@ -302,6 +313,10 @@ FIXTURE_VARIANT_ADD(race, pageout_shared) { true, race_pageout, .swap = true };
 FIXTURE_VARIANT_ADD(race, offline) { false, race_offline, .movable = true };
 FIXTURE_VARIANT_ADD(race, offline_shared) { true, race_offline, .movable = true };
 FIXTURE_VARIANT_ADD(race, punch_shared) { true, race_punch };
+FIXTURE_VARIANT_ADD(race, move_pages) { false, race_move_pages, .movable = true, .nodes = true };
+FIXTURE_VARIANT_ADD(race, move_pages_shared) {
+	true, race_move_pages, .movable = true, .nodes = true
+};
 
 FIXTURE_SETUP(race)
 {
@@ -309,6 +324,8 @@ FIXTURE_SETUP(race)
 	int file = memfd_create("race", MFD_CLOEXEC);
 	char *mem;
 
+	if (variant->nodes && !has_two_nodes())
+		SKIP(return, "one NUMA node only");
 	if (variant->swap && (make_swap(SWAP_DEVICE) || swapon(SWAP_DEVICE, 0)))
 		SKIP(return, "cannot swap to " SWAP_DEVICE);
 	if (variant->movable && block_find_movable_logged(&self->block))
@@ -367,18 +384,33 @@ static void *race_pins(void *fixture)
 	return NULL;
 }
 
+/* Whoever changes mappings waits for mmap_lock, and all who come later for him. */
+static void *race_maps(void *fixture)
+{
+	struct _test_data_race *self = fixture;
+	int prot = PROT_NONE;
+
+	while (!self->stop) {
+		prot ^= PROT_READ;
+		mprotect(self->other + self->size / 2, page_size(), prot);
+	}
+	return NULL;
+}
+
 /* As long as it takes for either side to have had its turns. */
 TEST_F(race, leaves_nothing)
 {
 	void *wrong;
-	pthread_t thread;
+	pthread_t thread, mapper;
 	int i;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, race_pins, self));
+	ASSERT_EQ(0, pthread_create(&mapper, NULL, race_maps, self));
 	for (i = 0; i < RACE_TIMES || !self->pinned; i++)
 		variant->change(self, i);
 	self->stop = true;
 	ASSERT_EQ(0, pthread_join(thread, &wrong));
+	ASSERT_EQ(0, pthread_join(mapper, NULL));
 	EXPECT_STREQ("", (char *)wrong ?: "");
 	EXPECT_PINNED(self->fd, 0, 0);
 }
