@@ -107,9 +107,12 @@ static size_t pin_one_of_each_block(int fd, const struct region *r, size_t block
 	return pins;
 }
 
-static int map_on_node_0(struct region *r)
+/* Pages of at least @blocks blocks, or of many more where these are small. */
+static int map_on_node_0(struct region *r, size_t blocks, size_t block_size)
 {
-	if (allocate_on(0) || region_map(r, MEM_ANON, SCATTER_SIZE) ||
+	size_t size = larger(SCATTER_SIZE, blocks * block_size);
+
+	if (allocate_on(0) || region_map(r, MEM_ANON, size) ||
 	    region_fill(r, 0))
 		return -1;
 	return allocate_on(-1);
@@ -122,7 +125,7 @@ TEST_F_TIMEOUT(scatter, each_page_keeps_a_block_from_being_huge, 120)
 	struct mem_pin_info info;
 
 	before = huge_pages_to_be_had(&self->pool);
-	ASSERT_EQ(0, map_on_node_0(&self->r));
+	ASSERT_EQ(0, map_on_node_0(&self->r, 16, block));
 	pins = pin_one_of_each_block(self->fd, &self->r, block);
 	ASSERT_LT(8, pins);
 	ASSERT_EQ(0, madvise(self->r.addr, self->r.size, MADV_DONTNEED));
