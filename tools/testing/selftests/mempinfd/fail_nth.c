@@ -286,7 +286,7 @@ FIXTURE_SETUP(nth_pin)
 	if (self->fail_nth < 0)
 		SKIP(return, "the kernel has no fault injection");
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no %s", memory_kind_name(variant->kind));
+		SKIP(return, "no %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	ASSERT_EQ(0, thp_settings_for(variant->kind, self->thp));
 	self->fd = mempinfd();

@@ -158,7 +158,7 @@ FIXTURE_SETUP(huge)
 	if (self->device < 0)
 		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");
 	if (!thp_size())
-		SKIP(return, "no transparent huge pages");
+		SKIP(return, "no %s", missing_kind(MEM_THP));
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, region_map(&self->r, variant->kind, 1));
@@ -406,7 +406,7 @@ TEST_F(device_memory, access_of_its_own)
 	struct region huge;
 
 	if (!thp_size())
-		SKIP(return, "no transparent huge pages");
+		SKIP(return, "no %s", missing_kind(MEM_THP));
 	ASSERT_EQ(0, region_map(&huge, MEM_THP, 1));
 	ASSERT_EQ(0, region_fill(&huge, SEED));
 	cmd.addr = (uintptr_t)huge.addr;

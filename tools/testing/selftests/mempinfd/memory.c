@@ -139,7 +139,7 @@ static size_t expect_writable(const struct region *r, enum access access)
 FIXTURE_SETUP(memory)
 {
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
@@ -315,7 +315,7 @@ FIXTURE_SETUP(zero_page)
 	struct setting thp[2];
 
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
@@ -809,7 +809,7 @@ FIXTURE_SETUP(numa_hint)
 	if (access("/sys/devices/system/node/node1", F_OK))
 		SKIP(return, "one NUMA node only");
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);

@@ -223,11 +223,22 @@ static inline void thp_setting_path(char *path, size_t bytes, const char *what)
 	sprintf(path, THP_DIR "hugepages-%zukB/%s", bytes >> 10, what);
 }
 
-static inline size_t thp_size(void)
+static inline size_t thp_pmd_size(void)
 {
 	long long bytes = read_number(THP_DIR "hpage_pmd_size");
 
 	return bytes > 0 ? bytes : 0;
+}
+
+/*
+ * Tests take several at a time, and a new one again and again: 0 also where so
+ * few fit into memory that they could not, as with base pages of 64K on arm64.
+ */
+static inline size_t thp_size(void)
+{
+	size_t size = thp_pmd_size();
+
+	return size / sysconf(_SC_PAGESIZE) * 16 <= (size_t)sysconf(_SC_PHYS_PAGES) ? size : 0;
 }
 
 static inline size_t hugetlb_size(void)
@@ -260,6 +271,14 @@ static inline size_t memory_kind_page(enum memory_kind kind)
 	default:
 		return sysconf(_SC_PAGESIZE);
 	}
+}
+
+/* What a test that wants the kind is skipped for, if it has no page. */
+static inline const char *missing_kind(enum memory_kind kind)
+{
+	if ((kind == MEM_THP || kind == MEM_MEMFD_THP) && thp_pmd_size())
+		return "transparent huge pages that are no more than a 16th of memory";
+	return memory_kind_name(kind);
 }
 
 /* A mapped range of one kind, a multiple of @page bytes long and aligned. */
@@ -453,7 +472,7 @@ static inline int thp_settings_for(enum memory_kind kind, struct setting s[2])
 	case MEM_MEMFD_THP:
 		return thp_setting(&s[0], thp_size(), "shmem_enabled", "advise");
 	case MEM_MTHP_64K:
-		return thp_setting(&s[0], thp_size(), "enabled", "never") ?:
+		return thp_setting(&s[0], thp_pmd_size(), "enabled", "never") ?:
 		       thp_setting(&s[1], mthp_64k_size(), "enabled", "madvise");
 	default:
 		return 0;

@@ -113,7 +113,7 @@ FIXTURE_SETUP(node)
 	if (!has_two_nodes())
 		SKIP(return, "one NUMA node only");
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);
@@ -297,7 +297,7 @@ FIXTURE_SETUP(movable_zone)
 	if (access(MEMORY_DIR "block_size_bytes", R_OK))
 		SKIP(return, "this kernel cannot take memory offline");
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	self->fd = mempinfd();
 	ASSERT_LE(0, self->fd);

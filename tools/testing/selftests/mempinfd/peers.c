@@ -152,7 +152,7 @@ FIXTURE_VARIANT_ADD(tail, hugetlb) { MEM_HUGETLB_SHARED };
 FIXTURE_SETUP(tail)
 {
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no %s", memory_kind_name(variant->kind));
+		SKIP(return, "no %s", missing_kind(variant->kind));
 	self->system_pins = system_pins();
 	ASSERT_EQ(0, region_map(&self->r, variant->kind, 1));
 	ASSERT_EQ(0, region_fill(&self->r, 1));

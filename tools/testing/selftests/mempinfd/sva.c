@@ -387,7 +387,7 @@ static int split_mappings(const struct region *r)
 FIXTURE_SETUP(pinned)
 {
 	if (!memory_kind_page(variant->kind))
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->device = sva_open();
 	if (self->device < 0)
 		SKIP(return, "no " SVA_DEVICE ": CONFIG_TEST_SVA");

@@ -163,7 +163,7 @@ FIXTURE_SETUP(uffd)
 	size_t page = memory_kind_page(variant->kind);
 
 	if (!page)
-		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+		SKIP(return, "no such memory here: %s", missing_kind(variant->kind));
 	self->uffd = uffd_open(0);
 	if (self->uffd < 0)
 		SKIP(return, "this kernel has no userfaultfd");
