@@ -11,4 +11,5 @@ MEMORY := -m 512M
 CPU_tcg := -accel tcg -cpu 24Kf
 CONSOLE := ttyS0
 KTAP := ttyS1
-BOOT_ARGS := END=reboot
+# By itself the area would be in two zones, which no area can.
+BOOT_ARGS := END=reboot cma=32M@64M
