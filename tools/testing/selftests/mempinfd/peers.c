@@ -235,6 +235,7 @@ FIXTURE(race)
 {
 	long long system_pins;
 	size_t size;
+	size_t touched;		/* of it, again and again; half of that is pinned */
 	char *buf;		/* of the size and alignment of a huge page */
 	char *other;		/* as much room beside it */
 	struct block block;	/* of memory */
@@ -263,7 +264,7 @@ static void race_mremap(struct _test_data_race *self, int time)
 static void race_dontneed(struct _test_data_race *self, int time)
 {
 	madvise(self->buf, self->size, MADV_DONTNEED);
-	memset(self->buf, 1, self->size / 4);
+	memset(self->buf, 1, self->touched);
 }
 
 static void race_collapse(struct _test_data_race *self, int time)
@@ -299,7 +300,7 @@ static void race_offline(struct _test_data_race *self, int time)
 static void race_move_pages(struct _test_data_race *self, int time)
 {
 	race_dontneed(self, time);
-	move_pages_to(self->buf, self->size / 4 / page_size(), !self->block.node);
+	move_pages_to(self->buf, self->touched / page_size(), !self->block.node);
 }
 
 FIXTURE_VARIANT_ADD(race, mremap) { false, race_mremap };
@@ -339,6 +340,8 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(0, ftruncate(file, huge));
 	self->system_pins = system_pins();
 	self->size = huge;
+	/* as many pages as where a huge one has 512, or fewer: else it takes long */
+	self->touched = huge / 4 < 128 * page_size() ? huge / 4 : 128 * page_size();
 	mem = mmap(NULL, 3 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	self->buf = (char *)(((uintptr_t)mem + huge - 1) & ~(huge - 1));
@@ -373,8 +376,8 @@ static void *race_pins(void *fixture)
 	struct _test_data_race *self = fixture;
 
 	while (!self->stop) {
-		if (!pin(self->fd, self->buf, self->size / 8)) {
-			if (unpin(self->fd, self->buf, self->size / 8))
+		if (!pin(self->fd, self->buf, self->touched / 2)) {
+			if (unpin(self->fd, self->buf, self->touched / 2))
 				return "UNPIN failed after PIN";
 			self->pinned++;
 		} else if (errno != EFAULT && errno != ENOMEM) {
