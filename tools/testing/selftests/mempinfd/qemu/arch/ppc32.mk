@@ -5,8 +5,10 @@ KARCH := powerpc
 IMAGE := vmlinux
 ABIS := ppc32
 CROSS_ppc32 := powerpc-linux-gnu-
-QEMU := qemu-system-ppc -machine ppce500 -device edu
+# ppce500 has its devices where only CONFIG_PHYS_64BIT reaches them.
+QEMU := qemu-system-ppc -machine mpc8544ds -device edu
 MEMORY := -m 1G
 CPU_tcg := -accel tcg -cpu e500mc
 CONSOLE := ttyS0
 KTAP := ttyS1
+BOOT_ARGS := END=reboot
