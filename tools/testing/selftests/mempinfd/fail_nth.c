@@ -53,6 +53,11 @@ static bool has_usercopy_failures(void)
 	return !access(DEBUG_DIR "fail_usercopy", F_OK);
 }
 
+static bool has_slab_failures(void)
+{
+	return !access(DEBUG_DIR "failslab", F_OK);
+}
+
 /* ---- one point ---- */
 
 /* A sweep that comes so far does not end. */
@@ -227,12 +232,17 @@ TEST_F(nth, close)
 
 /* ---- PIN ---- */
 
-/* The first pin of an fd needs room that the others find there. */
+/*
+ * The first pin of an fd needs room that the others find there, and needs it last.
+ * The pages are there before: each that a failing PIN brings would be a point less
+ * for the next one, and the sweep would end before it comes to that room.
+ */
 TEST_F(nth, first_pin)
 {
 	int nth, fd, ret, failed = 0;
 	bool reached = true;
 
+	memset(self->mem, 1, self->size);
 	for (nth = 1; reached && nth < NTH_MAX; nth++) {
 		fd = mempinfd();
 		ASSERT_LE(0, fd);
@@ -247,7 +257,8 @@ TEST_F(nth, first_pin)
 		}
 		EXPECT_EQ(0, close(fd));
 	}
-	EXPECT_LT(0, failed);
+	/* the runs, the pin, and where it is found again */
+	EXPECT_LE(has_slab_failures() ? 3 : 1, failed);
 }
 
 FIXTURE(nth_pin)
