@@ -10,6 +10,7 @@
  * points, with CONFIG_FAULT_INJECTION_USERCOPY the copies as well.  Not each
  * failure makes the call fail: some have a second choice.
  */
+#include "mempinfd_place.h"
 #include "mempinfd_proc.h"
 
 #include <sys/shm.h>
@@ -265,6 +266,7 @@ FIXTURE(nth_pin)
 {
 	struct setting settings[ARRAY_SIZE(injection)];
 	struct setting thp[2];
+	struct block block;
 	long long system_pins;
 	struct region r;
 	int fd;
@@ -277,6 +279,7 @@ FIXTURE_VARIANT(nth_pin)
 	size_t pages;
 	size_t touched;		/* that many pages are there already */
 	bool scattered;		/* no two neighbours */
+	bool movable;		/* and may not stay where they are */
 };
 
 FIXTURE_VARIANT_ADD(nth_pin, one_page) { MEM_ANON, 1 };
@@ -290,6 +293,7 @@ FIXTURE_VARIANT_ADD(nth_pin, memfd) { MEM_MEMFD, 10 };
 FIXTURE_VARIANT_ADD(nth_pin, memfd_thp) { MEM_MEMFD_THP, 1 };
 FIXTURE_VARIANT_ADD(nth_pin, batch_boundary) { MEM_ANON, 1040, 1020 };
 FIXTURE_VARIANT_ADD(nth_pin, scattered) { MEM_MEMFD, 700, 700, true };
+FIXTURE_VARIANT_ADD(nth_pin, movable) { MEM_ANON, 10, 10, .movable = true };
 
 FIXTURE_SETUP(nth_pin)
 {
@@ -298,6 +302,8 @@ FIXTURE_SETUP(nth_pin)
 		SKIP(return, "the kernel has no fault injection");
 	if (!memory_kind_page(variant->kind))
 		SKIP(return, "no %s", missing_kind(variant->kind));
+	if (variant->movable && block_find_movable_logged(&self->block))
+		SKIP(return, "no memory can go offline");
 	self->system_pins = system_pins();
 	ASSERT_EQ(0, thp_settings_for(variant->kind, self->thp));
 	self->fd = mempinfd();
@@ -313,6 +319,8 @@ FIXTURE_TEARDOWN(nth_pin)
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, vm_pin(getpid()));
 	EXPECT_EQ(self->system_pins, system_pins());
+	if (variant->movable)
+		block_restore(&self->block);
 }
 
 /*
@@ -344,6 +352,15 @@ static int map_for(struct region *r, const struct _fixture_variant_nth_pin *vari
 	return 0;
 }
 
+/* Memory that can go offline is what its node uses first. */
+static int map_in_block(struct region *r, const struct _fixture_variant_nth_pin *variant,
+			const struct block *block)
+{
+	if (allocate_on(block->node) || map_for(r, variant))
+		return -1;
+	return allocate_on(-1) ?: !block_has(block, r->addr);
+}
+
 TEST_F(nth_pin, sweep)
 {
 	int nth, ret, failed = 0;
@@ -351,7 +368,9 @@ TEST_F(nth_pin, sweep)
 	size_t pages;
 
 	for (nth = 1; reached && nth < NTH_MAX; nth++) {
-		ASSERT_EQ(0, map_for(&self->r, variant));
+		ASSERT_EQ(0, variant->movable ?
+			  map_in_block(&self->r, variant, &self->block) :
+			  map_for(&self->r, variant));
 		pages = region_base_pages(&self->r);
 		ASSERT_EQ(0, fail_later(self->fail_nth, nth));
 		ret = pin(self->fd, self->r.addr, self->r.size) ? errno : 0;
@@ -364,6 +383,7 @@ TEST_F(nth_pin, sweep)
 			failed++;
 		}
 		EXPECT_PINNED(self->fd, 1, pages);
+		EXPECT_FALSE(variant->movable && block_has(&self->block, self->r.addr));
 		EXPECT_EQ(0, unpin(self->fd, self->r.addr, self->r.size));
 		region_unmap(&self->r);
 	}

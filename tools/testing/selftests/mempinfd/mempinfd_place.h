@@ -197,6 +197,12 @@ static inline int block_find_movable_logged(struct block *b)
 	return ret;
 }
 
+/* Is the page at @addr in it? */
+static inline bool block_has(const struct block *b, const void *addr)
+{
+	return page_frame(addr) - b->first < b->frames;
+}
+
 static inline void block_restore(const struct block *b)
 {
 	block_set(b, "offline");
