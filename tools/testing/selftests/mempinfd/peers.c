@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/uio.h>
 
@@ -647,14 +648,35 @@ TEST_F(peers, poisoned_while_pinned)
 	EXPECT_PINNED(self->fd, 0, 0);
 }
 
+/* The first half is pinned; of the other only the first page is ever written. */
+#define DUMPED_PAGES	80
+#define ZERO_PAGES	(DUMPED_PAGES / 2 - 1)
+
 static void __attribute__((noreturn)) dump_core(void)
 {
-	char *mem = map_pages(40);
+	size_t at, size = DUMPED_PAGES * page_size();
+	char *mem = map_pages(DUMPED_PAGES);
 
-	if (pin(mempinfd(), mem, 40 * page_size()) ||
-	    set_limit(RLIMIT_CORE, RLIM_INFINITY) || chdir("/tmp"))
+	if (!mem || set_limit(RLIMIT_CORE, RLIM_INFINITY) || chdir("/tmp"))
+		_exit(1);
+	/* fails where there are no huge pages to refuse: just as well */
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	mem[size / 2] = 1;
+	for (at = size / 2; at < size; at += page_size())
+		touch(mem + at);
+	if (pin(mempinfd(), mem, size / 2))
 		_exit(1);
 	abort();
+}
+
+/* Bytes of a file that there are no blocks for, or -1. */
+static long long holes(const char *path)
+{
+	struct stat file;
+
+	if (stat(path, &file))
+		return -1;
+	return (long long)file.st_size - 512 * (long long)file.st_blocks;
 }
 
 TEST_F(peers, core_dump_with_pins)
@@ -675,6 +697,8 @@ TEST_F(peers, core_dump_with_pins)
 	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 	EXPECT_TRUE(WCOREDUMP(status));
 	snprintf(core, sizeof(core), "/tmp/core.%d", child);
+	/* the zero page is nothing to write down */
+	EXPECT_LE((long long)(ZERO_PAGES * page_size()), holes(core));
 	EXPECT_EQ(0, unlink(core));
 	setting_restore(&by_pid);
 	setting_restore(&pattern);
