@@ -490,6 +490,58 @@ TEST_F(peers, killed_in_a_pin_of_64_gib)
 }
 #endif
 
+/* Who changes the rights of so many pages keeps all others waiting. */
+#define BUSY_SIZE	(32UL << 20)
+#define KILLS		40
+
+static void *keep_others_waiting(void *mem)
+{
+	for (;;) {
+		mprotect(mem, BUSY_SIZE, PROT_READ);
+		mprotect(mem, BUSY_SIZE, PROT_READ | PROT_WRITE);
+	}
+	return NULL;
+}
+
+static void __attribute__((noreturn)) pin_when_it_is_my_turn(struct progress *progress)
+{
+	char *mem = map_pages(BUSY_SIZE / page_size()), *page = map_pages(1);
+	int fd = mempinfd();
+	pthread_t thread;
+
+	if (fd < 0 || !mem || !page)
+		_exit(1);
+	memset(mem, 1, BUSY_SIZE);
+	if (pthread_create(&thread, NULL, keep_others_waiting, mem))
+		_exit(2);
+	while (!pin(fd, page, 1) && !unpin(fd, page, 1))
+		progress->pins++;
+	_exit(3);
+}
+
+/* It waits for the lock of the address space more often than it does anything. */
+TEST_F(peers, killed_while_pin_waits)
+{
+	struct progress *progress = map_progress();
+	int i, status;
+	pid_t child;
+
+	for (i = 0; i < KILLS; i++) {
+		progress->pins = 0;
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child)
+			pin_when_it_is_my_turn(progress);
+		while (!progress->pins && !waitpid(child, &status, WNOHANG))
+			usleep(SECOND / 1000);
+		ASSERT_EQ(0, kill(child, SIGKILL));
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(SIGKILL, status);
+		EXPECT_EQ(self->system_pins, system_pins());
+		EXPECT_EQ(0, charged_to(USER_A));
+	}
+}
+
 /* ---- more than 31 bits of pages ---- */
 
 #if __SIZEOF_POINTER__ > 4
