@@ -161,6 +161,19 @@ static inline int block_init(struct block *b, const char *dir)
 	return b->node < 0 ? -1 : 0;
 }
 
+/* A kernel whose memory is not in blocks is taken to have one node. */
+static inline int node_of_frame(uint64_t frame)
+{
+	char dir[64], size[64];
+	struct block block;
+
+	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
+		return 0;
+	snprintf(dir, sizeof(dir), MEMORY_DIR "memory%llu",
+		 (unsigned long long)frame * sysconf(_SC_PAGESIZE) / strtoull(size, NULL, 16));
+	return block_init(&block, dir) ? 0 : block.node;
+}
+
 static inline int block_make_movable(struct block *b, const char *dir)
 {
 	if (block_init(b, dir) || block_set(b, "offline"))

@@ -345,18 +345,6 @@ TEST_F(movable_zone, is_left_by_pinned_pages)
 #define CMA_STEP	(4 * MEBI)
 #define CMA_WANTED	16	/* pages in the area before the test goes on */
 
-static int node_of_frame(uint64_t frame)
-{
-	char dir[64], size[64];
-	struct block block;
-
-	if (read_text(MEMORY_DIR "block_size_bytes", size, sizeof(size)))
-		return 0;
-	snprintf(dir, sizeof(dir), MEMORY_DIR "memory%llu",
-		 (unsigned long long)frame * page_size() / strtoull(size, NULL, 16));
-	return block_init(&block, dir) ? 0 : block.node;
-}
-
 static size_t free_memory_of_node(int node)
 {
 	char path[64], name[32];

@@ -240,6 +240,7 @@ FIXTURE(race)
 	char *buf;		/* of the size and alignment of a huge page */
 	char *other;		/* as much room beside it */
 	struct block block;	/* of memory */
+	struct cma cma;
 	int fd;
 	atomic_bool stop;
 	atomic_int pinned;
@@ -251,6 +252,7 @@ FIXTURE_VARIANT(race)
 	void (*change)(struct _test_data_race *self, int time);
 	bool swap;		/* there is some */
 	bool movable;		/* memory that can go offline is used first */
+	bool cma;		/* an area is where the memory is from */
 	bool nodes;		/* there are two */
 };
 
@@ -304,6 +306,14 @@ static void race_move_pages(struct _test_data_race *self, int time)
 	move_pages_to(self->buf, self->touched / page_size(), !self->block.node);
 }
 
+/* For a moment blocks of the zone that the memory is in may not be used. */
+static void race_cma(struct _test_data_race *self, int time)
+{
+	if (!cma_write(&self->cma, "alloc", self->cma.frames / 4))
+		cma_write(&self->cma, "free", self->cma.frames / 4);
+	race_dontneed(self, time);
+}
+
 FIXTURE_VARIANT_ADD(race, mremap) { false, race_mremap };
 FIXTURE_VARIANT_ADD(race, mremap_shared) { true, race_mremap };
 FIXTURE_VARIANT_ADD(race, dontneed) { false, race_dontneed };
@@ -314,6 +324,7 @@ FIXTURE_VARIANT_ADD(race, pageout) { false, race_pageout, .swap = true };
 FIXTURE_VARIANT_ADD(race, pageout_shared) { true, race_pageout, .swap = true };
 FIXTURE_VARIANT_ADD(race, offline) { false, race_offline, .movable = true };
 FIXTURE_VARIANT_ADD(race, offline_shared) { true, race_offline, .movable = true };
+FIXTURE_VARIANT_ADD(race, cma) { false, race_cma, .cma = true };
 FIXTURE_VARIANT_ADD(race, punch_shared) { true, race_punch };
 FIXTURE_VARIANT_ADD(race, move_pages) { false, race_move_pages, .movable = true, .nodes = true };
 FIXTURE_VARIANT_ADD(race, move_pages_shared) {
@@ -332,11 +343,15 @@ FIXTURE_SETUP(race)
 		SKIP(return, "cannot swap to " SWAP_DEVICE);
 	if (variant->movable && block_find_movable_logged(&self->block))
 		SKIP(return, "no memory can go offline");
-	if (variant->movable) {
+	if (variant->cma && cma_find(&self->cma))
+		SKIP(return, "no unused CMA area: boot with cma=");
+	if (variant->movable)
 		allocate_on(self->block.node);
-		/* The kernel logs which page kept a block from going. */
+	if (variant->cma)
+		allocate_on(node_of_frame(self->cma.first));
+	/* The kernel logs which page kept a block from going, or being had. */
+	if (variant->movable || variant->cma)
 		ASSERT_EQ(0, kmsg_write(KMSG_EXPECTED));
-	}
 	ASSERT_LE(0, file);
 	ASSERT_EQ(0, ftruncate(file, huge));
 	self->system_pins = system_pins();
@@ -359,10 +374,10 @@ FIXTURE_TEARDOWN(race)
 {
 	if (variant->swap)
 		EXPECT_EQ(0, swapoff(SWAP_DEVICE));
-	if (variant->movable) {
+	if (variant->movable)
 		block_restore(&self->block);
+	if (variant->movable || variant->cma)
 		EXPECT_EQ(0, kmsg_write(KMSG_UNEXPECTED));
-	}
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, vm_pin(getpid()));
 	EXPECT_EQ(self->system_pins, system_pins());
