@@ -202,8 +202,6 @@ static int fill_with_same(struct cell *c)
 
 /* ---- tracking of writes ---- */
 
-#define PAGEMAP_SOFT_DIRTY	(1ULL << 55)
-
 /* Not every architecture has a bit for it: ask for that of a page of ours. */
 static const char *need_soft_dirty(void)
 {

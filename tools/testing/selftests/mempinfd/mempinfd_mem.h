@@ -30,6 +30,8 @@
 #define PAGEMAP_PRESENT	0x8000000000000000ULL
 #define PAGEMAP_FILE	0x2000000000000000ULL	/* or of shared memory */
 #define PAGEMAP_FRAME	0x007fffffffffffffULL
+#define PAGEMAP_SOFT_DIRTY	0x0080000000000000ULL
+#define PAGEMAP_UFFD_WP		0x0200000000000000ULL
 #define KPAGE_FLAG(nr)	(1ULL << KPF_##nr)
 
 /* ---- settings and numbers of the system ---- */
@@ -160,6 +162,19 @@ static inline uint64_t pagemap_entry(const void *addr)
 	uint64_t entry;
 
 	return pagemap_read(addr, 1, &entry) ? 0 : entry;
+}
+
+/* How many base pages have all these bits in their entries. */
+static inline size_t pagemap_count(const void *addr, size_t n, uint64_t bits)
+{
+	uint64_t *entries = calloc(n, sizeof(*entries));
+	size_t i, count = 0;
+
+	if (entries && !pagemap_read(addr, n, entries))
+		for (i = 0; i < n; i++)
+			count += (entries[i] & bits) == bits;
+	free(entries);
+	return count;
 }
 
 /* The page frame number behind @addr; 0 if no page is present. */

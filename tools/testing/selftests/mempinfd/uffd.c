@@ -364,4 +364,121 @@ TEST(user_mode_only)
 	region_unmap(&r);
 }
 
+/* ---- pages that are write-protected when they are copied for a child ---- */
+
+FIXTURE(protected) {
+	int fd;
+	int uffd;
+	struct region r;
+	size_t pages;
+};
+
+FIXTURE_VARIANT(protected) {
+	enum memory_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(protected, anon) { MEM_ANON };
+FIXTURE_VARIANT_ADD(protected, thp) { MEM_THP };
+
+/* It protects, and goes along with a fork: else the child has nothing of it. */
+static int uffd_open_for_child(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_FORK,
+	};
+	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (uffd >= 0 && ioctl(uffd, UFFDIO_API, &api)) {
+		close(uffd);
+		return -1;
+	}
+	return uffd;
+}
+
+static int uffd_protect(int uffd, const struct region *r)
+{
+	struct uffdio_range range = { (uintptr_t)r->addr, r->size };
+	struct uffdio_register reg = {
+		.range = range, .mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect protect = {
+		.range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	return ioctl(uffd, UFFDIO_REGISTER, &reg) ?:
+	       ioctl(uffd, UFFDIO_WRITEPROTECT, &protect);
+}
+
+struct ears {
+	int uffd;
+	int uffd_of_child;	/* closed, it would take the protection away */
+};
+
+/* fork() waits until the monitor has heard of it. */
+static void *hear_of_fork(void *arg)
+{
+	struct ears *ears = arg;
+	struct uffd_msg msg;
+
+	if (!uffd_has_fault(ears->uffd) ||
+	    read(ears->uffd, &msg, sizeof(msg)) != sizeof(msg))
+		return "nothing to be heard";
+	if (msg.event != UFFD_EVENT_FORK)
+		return "something else";
+	ears->uffd_of_child = msg.arg.fork.ufd;
+	return NULL;
+}
+
+FIXTURE_SETUP(protected)
+{
+	if (!memory_kind_page(variant->kind))
+		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+	self->uffd = uffd_open_for_child();
+	if (self->uffd < 0)
+		SKIP(return, "this kernel has no userfaultfd that protects");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, 4 * page_size()));
+	ASSERT_EQ(0, region_fill(&self->r, SEED));
+	ASSERT_TRUE(region_has_its_pages(&self->r));
+	self->pages = region_base_pages(&self->r);
+}
+
+FIXTURE_TEARDOWN(protected)
+{
+	close(self->uffd);
+	EXPECT_EQ(0, close(self->fd));
+	region_unmap(&self->r);
+}
+
+TEST_F(protected, copies_are_too)
+{
+	struct ears ears = { self->uffd, -1 };
+	struct region *r = &self->r;
+	uint64_t *frames;
+	pthread_t monitor;
+	void *wrong;
+	pid_t child;
+
+	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
+	ASSERT_EQ(0, uffd_protect(self->uffd, r));
+	ASSERT_EQ(self->pages, pagemap_count(r->addr, self->pages, PAGEMAP_UFFD_WP));
+	frames = region_frames(r);
+	ASSERT_TRUE(!!frames);
+	ASSERT_EQ(0, pthread_create(&monitor, NULL, hear_of_fork, &ears));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(region_moved(r, frames) == self->pages && region_holds(r, SEED) ?
+		      pagemap_count(r->addr, self->pages, PAGEMAP_UFFD_WP) != self->pages :
+		      2);
+	EXPECT_EQ(0, pthread_join(monitor, &wrong));
+	EXPECT_STREQ("", (char *)wrong ?: "");
+	EXPECT_EQ(0, wait_child(child));
+	EXPECT_EQ(0, close(ears.uffd_of_child));
+	EXPECT_EQ(0, region_moved(r, frames));
+	free(frames);
+}
+
 TEST_HARNESS_MAIN
