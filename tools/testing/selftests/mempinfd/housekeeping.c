@@ -18,6 +18,8 @@
 #define DAMON_DIR	"/sys/kernel/mm/damon/admin/kdamonds"
 #define HMM_DEVICE	"/dev/hmm_dmirror0"
 
+#define MADV_COLLAPSE_	25		/* newer than some C libraries */
+
 /* What a device that walks the page table has lost of what it watches, or -1. */
 static int64_t lost(int device)
 {
@@ -136,6 +138,61 @@ TEST_F(shared_table, stays_with_a_pinned_page)
 	EXPECT_LT(0, lost(self->device));
 	EXPECT_EQ(1, *self->moved);
 	EXPECT_EQ(2, *self->pinned);
+}
+
+/* ---- small pages that become a huge one ---- */
+
+FIXTURE(collapse) {
+	int fd;
+	char *elsewhere;
+	struct region r;
+};
+
+/* Of the table a quarter is written, one only read, and the rest not touched. */
+FIXTURE_SETUP(collapse)
+{
+	struct setting thp;
+	size_t at;
+
+	if (!thp_size())
+		SKIP(return, "no transparent huge pages");
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	self->elsewhere = map_pages(1);
+	ASSERT_TRUE(!!self->elsewhere);
+	ASSERT_EQ(0, region_map(&self->r, MEM_THP, 1));
+	ASSERT_EQ(0, thp_setting(&thp, thp_size(), "enabled", "never"));
+	memset(self->r.addr, 1, self->r.size / 4);
+	for (at = self->r.size / 4; at < self->r.size / 2; at += page_size())
+		touch(self->r.addr + at);
+	setting_restore(&thp);
+}
+
+FIXTURE_TEARDOWN(collapse)
+{
+	EXPECT_EQ(0, close(self->fd));
+	region_unmap(&self->r);
+}
+
+static bool collapses(const struct region *r)
+{
+	return !madvise(r->addr, r->size, MADV_COLLAPSE_) && region_has_its_pages(r);
+}
+
+TEST_F(collapse, only_without_pins)
+{
+	struct region *r = &self->r;
+	char *last = r->addr + r->size / 4 - 1;
+
+	ASSERT_EQ(0, pin(self->fd, self->elsewhere, 1));
+	ASSERT_EQ(0, pin(self->fd, last, 1));
+	EXPECT_FALSE(collapses(r));
+	EXPECT_EQ(0, unpin(self->fd, last, 1));
+	EXPECT_TRUE(collapses(r)) {
+		TH_LOG("%s", strerror(errno));
+	}
+	EXPECT_EQ(1, *last);
+	EXPECT_EQ(0, last[1]);
 }
 
 /* ---- huge pages that are split ---- */
@@ -329,6 +386,71 @@ TEST_F(damon, pinning_makes_young)
 	ASSERT_EQ(0, sva_run(self->device_of_other, &job, &done));
 	EXPECT_EQ(0, done.status);
 	EXPECT_EQ(0, done.faults);
+}
+
+/* ---- the zero page ---- */
+
+/*
+ * Nobody can pin it, so its entries are cleaned in a process that has pins as
+ * well: there they are looked at more closely.
+ */
+FIXTURE(zero_page) {
+	int fd;
+	char *pinned;
+	struct region r;
+};
+
+FIXTURE_VARIANT(zero_page) {
+	enum memory_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(zero_page, small) { MEM_ANON };
+FIXTURE_VARIANT_ADD(zero_page, huge) { MEM_THP };
+
+FIXTURE_SETUP(zero_page)
+{
+	if (!memory_kind_page(variant->kind))
+		SKIP(return, "no such memory here: %s", memory_kind_name(variant->kind));
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+	self->pinned = map_pages(1);
+	ASSERT_TRUE(!!self->pinned);
+	ASSERT_EQ(0, pin(self->fd, self->pinned, 1));
+	ASSERT_EQ(0, region_map(&self->r, variant->kind, 4 * page_size()));
+}
+
+FIXTURE_TEARDOWN(zero_page)
+{
+	EXPECT_EQ(0, close(self->fd));
+	region_unmap(&self->r);
+}
+
+static void touch_pages(const struct region *r)
+{
+	struct setting thp[2];
+	size_t at;
+
+	thp_settings_for(r->kind, thp);
+	for (at = 0; at < r->size; at += page_size())
+		touch(r->addr + at);
+	setting_restore(&thp[1]);
+	setting_restore(&thp[0]);
+}
+
+TEST_F(zero_page, is_cleaned_beside_pins)
+{
+	size_t n = region_base_pages(&self->r);
+	char *addr = self->r.addr;
+
+	touch_pages(&self->r);
+	ASSERT_EQ(n, pagemap_count(addr, n, PAGEMAP_PRESENT));
+	if (!pagemap_count(addr, n, PAGEMAP_SOFT_DIRTY))
+		SKIP(return, "this kernel does not track soft-dirty pages");
+	ASSERT_EQ(0, write_text("/proc/self/clear_refs", "4"));
+	EXPECT_EQ(0, pagemap_count(addr, n, PAGEMAP_SOFT_DIRTY));
+	EXPECT_EQ(1, pagemap_count(self->pinned, 1, PAGEMAP_SOFT_DIRTY));
+	addr[0] = 1;
+	EXPECT_EQ(1, pagemap_count(addr, 1, PAGEMAP_SOFT_DIRTY));
 }
 
 /* ---- a device with memory of its own ---- */
