@@ -7,7 +7,9 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <termios.h>
 
 #define PAGES	4	/* in the fixture's memory */
@@ -552,6 +554,56 @@ TEST_F(fatal, eintr)
 	snprintf(wanted, sizeof(wanted), " ret=%d\n", -EINTR);
 	EXPECT_TRUE(!!strstr(trace, wanted)) {
 		TH_LOG("%s", trace);
+	}
+}
+
+/* ---- a signal that the program handles ---- */
+
+#define MAPPINGS	2000
+#define SIGNALS		200
+
+static atomic_int signals;
+
+/* Enough of them, or a call that is slow would be interrupted for ever. */
+static void count_signal(int nr)
+{
+	const struct itimerval never = {};
+
+	if (++signals == SIGNALS)
+		setitimer(ITIMER_REAL, &never, NULL);
+}
+
+/* Neighbours of different rights are mappings of their own. */
+static int map_many(void)
+{
+	size_t i, page = page_size();
+	char *mem = map_pages(MAPPINGS);
+
+	for (i = 0; mem && i < MAPPINGS; i += 2)
+		if (mprotect(mem + i * page, page, PROT_READ))
+			return -1;
+	return mem ? 0 : -1;
+}
+
+/*
+ * The first fd of an address space takes the locks of all mappings, and that
+ * gives up when a signal comes: nothing that a program should have to know.
+ */
+TEST(signal_does_not_interrupt_the_call)
+{
+	const struct itimerval often = { { 0, 300 }, { 0, 300 } };
+	struct sigaction action = { .sa_handler = count_signal };
+	int fd;
+
+	ASSERT_EQ(0, map_many());
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	while (signals < SIGNALS) {
+		fd = mempinfd();
+		ASSERT_LE(0, fd) {
+			TH_LOG("%s", strerror(errno));
+		}
+		EXPECT_EQ(0, close(fd));
 	}
 }
 
