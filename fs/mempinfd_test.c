@@ -253,6 +253,21 @@ static void mempin_wrap_test(struct kunit *test)
 				      &nr));
 }
 
+/* No error leaves PIN that the interface does not know. */
+static void mempin_errno_test(struct kunit *test)
+{
+	static const int unknown[] = {
+		EAGAIN, EEXIST, EFAULT, EHWPOISON, EINVAL, EREMOTEIO,
+	};
+	int i;
+
+	KUNIT_EXPECT_EQ(test, -ENOMEM, mempin_errno(-ENOMEM));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, mempin_errno(-EBUSY));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, mempin_errno(-EOPNOTSUPP));
+	for (i = 0; i < ARRAY_SIZE(unknown); i++)
+		KUNIT_EXPECT_EQ(test, -EFAULT, mempin_errno(-unknown[i]));
+}
+
 static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE_PARAM(mempin_range_test, mempin_range_gen_params),
 	KUNIT_CASE(mempin_chunk_test),
@@ -261,6 +276,7 @@ static struct kunit_case mempinfd_test_cases[] = {
 	KUNIT_CASE(mempin_often_test),
 	KUNIT_CASE(mempin_charge_test),
 	KUNIT_CASE(mempin_wrap_test),
+	KUNIT_CASE(mempin_errno_test),
 	{}
 };
 
