@@ -123,7 +123,8 @@ run test test-off test-debug test-kcsan soak guarantee bench bench-profile \
 bench: PACKAGES := gnuplot-nox
 coverage: PACKAGES := lcov
 coverage: tree
-	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" $@
+	@exec $(QEMU_MAKE) COVERED="$$(project/coverage --objects)" \
+		INLINED="$$(project/coverage --inlined)" $@
 	@exec project/coverage build/linux build/$(ARCH)-gcov
 
 test-archs: tree
