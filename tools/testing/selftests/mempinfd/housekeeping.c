@@ -13,6 +13,8 @@
 #include "mempinfd_sva.h"
 
 #include <lib/test_hmm_uapi.h>
+#include <linux/fs.h>
+#include <linux/userfaultfd.h>
 
 #define SEED		0x686f757365ULL
 #define DAMON_DIR	"/sys/kernel/mm/damon/admin/kdamonds"
@@ -451,6 +453,94 @@ TEST_F(zero_page, is_cleaned_beside_pins)
 	EXPECT_EQ(1, pagemap_count(self->pinned, 1, PAGEMAP_SOFT_DIRTY));
 	addr[0] = 1;
 	EXPECT_EQ(1, pagemap_count(addr, 1, PAGEMAP_SOFT_DIRTY));
+}
+
+/* ---- memory that is not there yet ---- */
+
+FIXTURE(hole) {
+	int fd, uffd, pagemap;
+	struct region r;
+};
+
+static int uffd_open_async(const struct region *r)
+{
+	struct uffdio_register range = {
+		.range = { (uintptr_t)r->addr, r->size },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (uffd >= 0 && (ioctl(uffd, UFFDIO_API, &api) ||
+			  ioctl(uffd, UFFDIO_REGISTER, &range))) {
+		close(uffd);
+		return -1;
+	}
+	return uffd;
+}
+
+/* As much as one table maps at least, so that there is none for the middle. */
+FIXTURE_SETUP(hole)
+{
+	size_t size = larger(thp_size(), 512 * page_size());
+
+	ASSERT_EQ(0, region_map(&self->r, MEM_ANON, 4 * size));
+	self->uffd = uffd_open_async(&self->r);
+	if (self->uffd < 0)
+		SKIP(return, "this kernel has no userfaultfd that protects by itself");
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->pagemap);
+	self->fd = mempinfd();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(hole)
+{
+	EXPECT_EQ(0, close(self->fd));
+	close(self->pagemap);
+	close(self->uffd);
+	region_unmap(&self->r);
+}
+
+/* The pages written since the last time, which are protected again; or -1. */
+static long written_pages(int pagemap, const struct region *r)
+{
+	struct page_region found[16];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (uintptr_t)r->addr,
+		.end = (uintptr_t)r->addr + r->size,
+		.vec = (uintptr_t)found,
+		.vec_len = ARRAY_SIZE(found),
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int i, n = ioctl(pagemap, PAGEMAP_SCAN, &arg);
+	long pages = 0;
+
+	for (i = 0; i < n; i++)
+		pages += (found[i].end - found[i].start) / page_size();
+	return n < 0 ? -1 : pages;
+}
+
+/* It is protected as well; a page that is pinned later stays as it is. */
+TEST_F(hole, is_protected)
+{
+	struct region *r = &self->r;
+	char *page = r->addr + r->size / 2;
+
+	EXPECT_EQ((long)region_base_pages(r), written_pages(self->pagemap, r));
+	EXPECT_EQ(0, written_pages(self->pagemap, r));
+	ASSERT_EQ(0, pin(self->fd, page, 1));
+	EXPECT_EQ(1, written_pages(self->pagemap, r));
+	EXPECT_EQ(1, written_pages(self->pagemap, r));
+	EXPECT_EQ(0, unpin(self->fd, page, 1));
+	EXPECT_EQ(1, written_pages(self->pagemap, r));
+	EXPECT_EQ(0, written_pages(self->pagemap, r));
 }
 
 /* ---- a device with memory of its own ---- */
