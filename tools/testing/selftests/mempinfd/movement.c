@@ -11,6 +11,7 @@
 #include "mempinfd_place.h"
 
 #include <glob.h>
+#include <sys/uio.h>
 
 #define SEED	0x6d6f76656d656e74ULL
 #define MEBI	((size_t)1 << 20)
@@ -313,16 +314,21 @@ FIXTURE_TEARDOWN(movable_zone)
 	block_restore(&self->block);
 }
 
+/* hugetlb takes its pages when it is mapped, others when touched */
+static int map_in_block(struct region *r, enum memory_kind kind, const struct block *block)
+{
+	if (allocate_on(block->node) || region_map(r, kind, kind_size(kind)))
+		return -1;
+	return fill_on(r, block->node);
+}
+
 TEST_F(movable_zone, is_left_by_pinned_pages)
 {
 	struct block *block = &self->block;
 	struct region *r = &self->r;
 	uint64_t *frames;
 
-	/* hugetlb takes its pages when it is mapped, others when touched */
-	ASSERT_EQ(0, allocate_on(block->node));
-	ASSERT_EQ(0, region_map(r, variant->kind, kind_size(variant->kind)));
-	ASSERT_EQ(0, fill_on(r, block->node));
+	ASSERT_EQ(0, map_in_block(r, variant->kind, block));
 	ASSERT_EQ(region_base_pages(r), count_between(r, block->first, block->frames));
 
 	ASSERT_EQ(0, pin(self->fd, r->addr, r->size));
@@ -338,6 +344,26 @@ TEST_F(movable_zone, is_left_by_pinned_pages)
 	EXPECT_EQ(0, unpin(self->fd, r->addr, r->size));
 	EXPECT_PINNED(self->fd, 0, 0);
 	free(frames);
+}
+
+/* A pipe has a reference to a page that it was given. */
+TEST_F(movable_zone, is_not_left_by_a_page_in_use)
+{
+	struct region *r = &self->r;
+	struct iovec part = { .iov_len = page_size() };
+	int ends[2];
+
+	ASSERT_EQ(0, map_in_block(r, variant->kind, &self->block));
+	part.iov_base = r->addr;
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ((ssize_t)part.iov_len, vmsplice(ends[1], &part, 1, 0));
+
+	EXPECT_ERRNO(ENOMEM, pin(self->fd, r->addr, r->size));
+	EXPECT_PINNED(self->fd, 0, 0);
+	close(ends[0]);
+	close(ends[1]);
+	EXPECT_EQ(0, pin(self->fd, r->addr, r->size));
+	EXPECT_TRUE(region_holds(r, SEED));
 }
 
 /* ---- memory that must be free to go: CMA ---- */
