@@ -5,6 +5,7 @@
  * output, and for what comes from the kernel's command line.
  */
 #include <stdbool.h>
+#include <asm/ioctls.h>
 
 #define KUNIT_RESULTS	"/sys/kernel/debug/kunit/mempinfd/results"
 
@@ -95,6 +96,8 @@ int main(void)
 	printf("KTAP version 1\n1..2\n");
 	run(run_core, abi, "core");
 	run(show_kunit, abi, "kunit");
+	/* A serial line without interrupts takes its time: tcdrain(). */
+	ioctl(STDOUT_FILENO, TCSBRK, (void *)1);
 	reboot(LINUX_REBOOT_CMD_POWER_OFF);
 	return 1;	/* the kernel panics, and that ends the guest too */
 }
