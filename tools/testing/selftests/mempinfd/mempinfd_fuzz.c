@@ -238,8 +238,10 @@ static bool read_frames(const struct model *m, struct extent span, uint64_t *fra
 
 	if (pread(m->pagemap, frames, size, at) != size)
 		return false;
+	/* Memory begins at frame 0 on some machines: that is a page too. */
 	for (i = 0; i < span.pages; i++)
-		frames[i] = frames[i] & PAGEMAP_PRESENT ? frames[i] & PAGEMAP_FRAME : 0;
+		frames[i] = frames[i] & PAGEMAP_PRESENT ?
+			    frames[i] & (PAGEMAP_PRESENT | PAGEMAP_FRAME) : 0;
 	return true;
 }
 
