@@ -263,7 +263,7 @@ static void block_try(const char *dir)
 	struct block *b = &removable[nr_removable];
 
 	if (nr_removable < MAX_BLOCKS && !block_init(b, dir) &&
-	    !block_set(b, "offline") && !block_set(b, "online"))
+	    !block_set_offline(b, BLOCK_PATIENCE) && !block_set(b, "online"))
 		nr_removable++;
 }
 
@@ -331,24 +331,15 @@ bool placed_in_removable(struct cell *c)
 	return block_of(page_frame(c->all.addr));
 }
 
-static void on_alarm(int signal)
-{
-}
-
-/* Going offline is tried until it works, or until a signal comes. */
 int stress_offline(struct cell *c)
 {
 	struct block *block = block_of(page_frame(c->used.addr));
-	struct sigaction action = { .sa_handler = on_alarm };
 	int ret;
 
 	errno = 0;
 	if (!block)
 		return cannot(c, "staying where memory can go offline");
-	sigaction(SIGALRM, &action, NULL);
-	alarm(3);
-	ret = block_set(block, "offline");
-	alarm(0);
+	ret = block_set_offline(block, 3);
 	if (ret && errno != EINTR)
 		return cannot(c, "offline");
 	if (!ret && block_set(block, "online"))

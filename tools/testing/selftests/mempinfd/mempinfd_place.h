@@ -6,6 +6,7 @@
 #include "mempinfd_mem.h"
 
 #include <glob.h>
+#include <signal.h>
 #include <linux/mempolicy.h>
 #include <sys/syscall.h>
 
@@ -132,6 +133,25 @@ static inline int block_set(const struct block *b, const char *state)
 	return write_text(path, state);
 }
 
+static inline void block_on_alarm(int signal)
+{
+}
+
+/* Going offline is tried until it works, or until a signal comes: EINTR. */
+static inline int block_set_offline(const struct block *b, unsigned int seconds)
+{
+	struct sigaction action = { .sa_handler = block_on_alarm }, old;
+	int ret;
+
+	if (sigaction(SIGALRM, &action, &old))
+		return -1;
+	alarm(seconds);
+	ret = block_set(b, "offline");
+	alarm(0);
+	sigaction(SIGALRM, &old, NULL);
+	return ret;
+}
+
 /* Nodes have a link each to their blocks, and blocks to their node. */
 static inline int block_node(const struct block *b)
 {
@@ -174,9 +194,12 @@ static inline int node_of_frame(uint64_t frame)
 	return block_init(&block, dir) ? 0 : block.node;
 }
 
+/* What a test has not yet begun to use goes within seconds, or never. */
+#define BLOCK_PATIENCE	30
+
 static inline int block_make_movable(struct block *b, const char *dir)
 {
-	if (block_init(b, dir) || block_set(b, "offline"))
+	if (block_init(b, dir) || block_set_offline(b, BLOCK_PATIENCE))
 		return -1;
 	if (!block_set(b, "online_movable"))
 		return 0;
@@ -218,7 +241,7 @@ static inline bool block_has(const struct block *b, const void *addr)
 
 static inline void block_restore(const struct block *b)
 {
-	block_set(b, "offline");
+	block_set_offline(b, BLOCK_PATIENCE);
 	block_set(b, "online_kernel");
 }
 
