@@ -11,5 +11,6 @@ MEMORY := -smp 2 -m 3G
 CPU_tcg += -cpu max
 CONSOLE := ttyS0
 KTAP := ttyS1
-# Without ACPI, which is large, there is no power to switch off.
-BOOT_ARGS := no_timer_check END=reboot
+# Without ACPI, which is large, there is no power to switch off. By itself the
+# area would be where DMA is wanted first.
+BOOT_ARGS := no_timer_check END=reboot cma=64M@512M
