@@ -7,7 +7,8 @@ ABIS := i386
 CROSS_i386 := i686-linux-gnu-
 DEBIAN := i386
 QEMU := qemu-system-i386 -machine pc
-MEMORY := -smp 2 -m 3G
+# A program can have all of it, to get at the area of CMA.
+MEMORY := -smp 2 -m 2G
 CPU_tcg += -cpu max
 CONSOLE := ttyS0
 KTAP := ttyS1
