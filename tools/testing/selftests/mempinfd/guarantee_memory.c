@@ -6,7 +6,6 @@
 #include "guarantee.h"
 
 #include <glob.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 #define NODE_DIR	"/sys/devices/system/node/node1/"

@@ -6,8 +6,8 @@
 #include "mempinfd_mem.h"
 
 #include <glob.h>
-#include <signal.h>
 #include <linux/mempolicy.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 /* ---- nodes ---- */
